@@ -1,0 +1,85 @@
+/**
+ * Every limit of the product: the unit is in the name, the reason beside it.
+ * Sources: Cloudflare Workers limits (https://developers.cloudflare.com/workers/platform/limits/)
+ * and R2 limits (https://developers.cloudflare.com/r2/platform/limits/), unless said otherwise.
+ */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+// --- Edge runtime -----------------------------------------------------------
+/** Simultaneous outgoing connections of one Worker invocation, R2 calls included. */
+export const CONNECTIONS_PER_INVOCATION = 6;
+/** Bytes that all streams and uploads of one isolate may hold at once: half of the isolate's 128 MB. */
+export const ISOLATE_BUDGET_BYTES = 64 * MIB;
+/** How long a request waits for its share of the isolate's budget before it is refused with `resource_exhausted`. */
+export const ISOLATE_BUDGET_WAIT_MS = 20_000;
+/** Subrequests (storage reads, SQL, Durable Object calls) after which a stream hands over to a new invocation. The platform allows 10,000. */
+export const INVOCATION_SUBREQUESTS = 8_000;
+/** CPU time after which a stream hands over; the platform allows 5 minutes. Estimated from bytes moved. */
+export const INVOCATION_BYTES = 40 * 1024 * MIB;
+/** Age after which a stream hands over, so that deployments drain. */
+export const INVOCATION_AGE_MS = 30 * 60_000;
+
+// --- Uploads and objects ----------------------------------------------------
+/** Largest body of one uploaded part; the edge refuses bodies above 100 MB. */
+export const PART_MAX_BYTES = 64 * MIB;
+/** Part size that our clients use. A power of two, so that a part is a subtree of the object's BLAKE3 tree. */
+export const PART_DEFAULT_BYTES = 16 * MIB;
+/** Parts of one upload. */
+export const PARTS_MAX = 100_000;
+/** Longest object key or dataset path, in UTF-8 bytes. */
+export const PATH_MAX_BYTES = 1024;
+/** Files of one tar part, so that its commit is one bounded transaction. */
+export const TAR_PART_MAX_ENTRIES = 50_000;
+/** An upload that nothing touched for so long is aborted by GC. */
+export const UPLOAD_LEASE_MS = 24 * 3_600_000;
+/** Grace between condemning a chunk and deleting its shards. */
+export const GC_GRACE_MS = 24 * 3_600_000;
+/** Largest JSON request body. */
+export const JSON_BODY_MAX_BYTES = 1 * MIB;
+
+// --- Chunks and shards ------------------------------------------------------
+/** Data bytes of a chunk, unless its bucket says less. */
+export const CHUNK_DEFAULT_BYTES = 16 * MIB;
+export const CHUNK_MAX_BYTES = 16 * MIB;
+/** Smallest configurable chunk: small enough to test many chunks with little data. */
+export const CHUNK_MIN_BYTES = 4 * KIB;
+
+// --- Datasets ---------------------------------------------------------------
+/** Files of one dataset: order v1 is defined for N ≤ 2^32. */
+export const DATASET_MAX_FILES = 2 ** 32;
+/** Longest dataset name, in characters. */
+export const DATASET_NAME_MAX_CHARS = 128;
+/** Largest canonical JSON form of a dataset's schema. */
+export const SCHEMA_MAX_BYTES = 256 * KIB;
+/** Failures that VerifyDataset lists; the counts are always complete. */
+export const VERIFY_MAX_LISTED_FAILURES = 1_000;
+
+// --- Streams ----------------------------------------------------------------
+/** Items of one batch. */
+export const BATCH_MAX_ITEMS = 65_536;
+/** Largest item that can be streamed. */
+export const ITEM_MAX_BYTES = 32 * MIB;
+/** Largest batch, so that a message, its successor and the reads for it fit the isolate. */
+export const BATCH_MAX_BYTES = 32 * MIB;
+/** Ranks of one stream. */
+export const WORLD_SIZE_MAX = 65_536;
+/** Lanes of a block shuffle. */
+export const LANES_DEFAULT = 16;
+export const LANES_MAX = 1_024;
+/** Mean block size that block shuffle aims at when the caller gives none. */
+export const BLOCK_TARGET_BYTES = 1 * MIB;
+/** Bytes of blocks that a block shuffle may keep open: L × W × block bytes. */
+export const BLOCK_SHUFFLE_BUDGET_BYTES = 32 * MIB;
+/** Neighbouring ranges closer than this are read as one. */
+export const READ_MERGE_GAP_BYTES = 64 * KIB;
+/** Range size that the read plan aims at. */
+export const READ_TARGET_BYTES = 1 * MIB;
+/** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
+export const VIEW_MAX_ITEMS = 4_000_000;
+
+// --- Access -----------------------------------------------------------------
+export const TOKEN_TTL_DEFAULT_SECONDS = 24 * 3_600;
+export const TOKEN_TTL_MAX_SECONDS = 30 * 24 * 3_600;
+export const TOKEN_TTL_MIN_SECONDS = 60;
