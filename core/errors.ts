@@ -51,11 +51,7 @@ export class DataStreamError extends Error {
    * @param message shown to the caller: names the field, the limit and what to do.
    * @param options.cause kept for logs only; no surface ever sends it.
    */
-  constructor(
-    code: ErrorCode,
-    message: string,
-    options: { details?: ErrorDetails; cause?: unknown } = {},
-  ) {
+  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.details = options.details ?? {};
@@ -76,9 +72,13 @@ export class DataStreamError extends Error {
    */
   static from(thrown: unknown): DataStreamError {
     if (thrown instanceof DataStreamError) return thrown;
-    return new DataStreamError("internal", "The service failed unexpectedly. Try again; if it persists, tell the operator.", {
-      cause: thrown,
-    });
+    return new DataStreamError(
+      "internal",
+      "The service failed unexpectedly. Try again; if it persists, tell the operator.",
+      {
+        cause: thrown,
+      },
+    );
   }
 }
 
