@@ -9,77 +9,77 @@ const MIB = 1024 * KIB;
 
 // --- Edge runtime -----------------------------------------------------------
 /** Simultaneous outgoing connections of one Worker invocation, R2 calls included. */
-export const CONNECTIONS_PER_INVOCATION = 6;
+export const CONNECTIONS_PER_INVOCATION: number = 6;
 /** Bytes that all streams and uploads of one isolate may hold at once: half of the isolate's 128 MB. */
-export const ISOLATE_BUDGET_BYTES = 64 * MIB;
+export const ISOLATE_BUDGET_BYTES: number = 64 * MIB;
 /** How long a request waits for its share of the isolate's budget before it is refused with `resource_exhausted`. */
-export const ISOLATE_BUDGET_WAIT_MS = 20_000;
+export const ISOLATE_BUDGET_WAIT_MS: number = 20_000;
 /** Subrequests (storage reads, SQL, Durable Object calls) after which a stream hands over to a new invocation. The platform allows 10,000. */
-export const INVOCATION_SUBREQUESTS = 8_000;
+export const INVOCATION_SUBREQUESTS: number = 8_000;
 /** CPU time after which a stream hands over; the platform allows 5 minutes. Estimated from bytes moved. */
-export const INVOCATION_BYTES = 40 * 1024 * MIB;
+export const INVOCATION_BYTES: number = 40 * 1024 * MIB;
 /** Age after which a stream hands over, so that deployments drain. */
-export const INVOCATION_AGE_MS = 30 * 60_000;
+export const INVOCATION_AGE_MS: number = 30 * 60_000;
 
 // --- Uploads and objects ----------------------------------------------------
 /** Largest body of one uploaded part; the edge refuses bodies above 100 MB. */
-export const PART_MAX_BYTES = 64 * MIB;
+export const PART_MAX_BYTES: number = 64 * MIB;
 /** Part size that our clients use. A power of two, so that a part is a subtree of the object's BLAKE3 tree. */
-export const PART_DEFAULT_BYTES = 16 * MIB;
+export const PART_DEFAULT_BYTES: number = 16 * MIB;
 /** Parts of one upload. */
-export const PARTS_MAX = 100_000;
+export const PARTS_MAX: number = 100_000;
 /** Longest object key or dataset path, in UTF-8 bytes. */
-export const PATH_MAX_BYTES = 1024;
+export const PATH_MAX_BYTES: number = 1024;
 /** Files of one tar part, so that its commit is one bounded transaction. */
-export const TAR_PART_MAX_ENTRIES = 50_000;
+export const TAR_PART_MAX_ENTRIES: number = 50_000;
 /** An upload that nothing touched for so long is aborted by GC. */
-export const UPLOAD_LEASE_MS = 24 * 3_600_000;
+export const UPLOAD_LEASE_MS: number = 24 * 3_600_000;
 /** Grace between condemning a chunk and deleting its shards. */
-export const GC_GRACE_MS = 24 * 3_600_000;
+export const GC_GRACE_MS: number = 24 * 3_600_000;
 /** Largest JSON request body. */
-export const JSON_BODY_MAX_BYTES = 1 * MIB;
+export const JSON_BODY_MAX_BYTES: number = 1 * MIB;
 
 // --- Chunks and shards ------------------------------------------------------
 /** Data bytes of a chunk, unless its bucket says less. */
-export const CHUNK_DEFAULT_BYTES = 16 * MIB;
-export const CHUNK_MAX_BYTES = 16 * MIB;
+export const CHUNK_DEFAULT_BYTES: number = 16 * MIB;
+export const CHUNK_MAX_BYTES: number = 16 * MIB;
 /** Smallest configurable chunk: small enough to test many chunks with little data. */
-export const CHUNK_MIN_BYTES = 4 * KIB;
+export const CHUNK_MIN_BYTES: number = 4 * KIB;
 
 // --- Datasets ---------------------------------------------------------------
 /** Files of one dataset: order v1 is defined for N ≤ 2^32. */
-export const DATASET_MAX_FILES = 2 ** 32;
+export const DATASET_MAX_FILES: number = 2 ** 32;
 /** Longest dataset name, in characters. */
-export const DATASET_NAME_MAX_CHARS = 128;
+export const DATASET_NAME_MAX_CHARS: number = 128;
 /** Largest canonical JSON form of a dataset's schema. */
-export const SCHEMA_MAX_BYTES = 256 * KIB;
+export const SCHEMA_MAX_BYTES: number = 256 * KIB;
 /** Failures that VerifyDataset lists; the counts are always complete. */
-export const VERIFY_MAX_LISTED_FAILURES = 1_000;
+export const VERIFY_MAX_LISTED_FAILURES: number = 1_000;
 
 // --- Streams ----------------------------------------------------------------
 /** Items of one batch. */
-export const BATCH_MAX_ITEMS = 65_536;
+export const BATCH_MAX_ITEMS: number = 65_536;
 /** Largest item that can be streamed. */
-export const ITEM_MAX_BYTES = 32 * MIB;
+export const ITEM_MAX_BYTES: number = 32 * MIB;
 /** Largest batch, so that a message, its successor and the reads for it fit the isolate. */
-export const BATCH_MAX_BYTES = 32 * MIB;
+export const BATCH_MAX_BYTES: number = 32 * MIB;
 /** Ranks of one stream. */
-export const WORLD_SIZE_MAX = 65_536;
+export const WORLD_SIZE_MAX: number = 65_536;
 /** Lanes of a block shuffle. */
-export const LANES_DEFAULT = 16;
-export const LANES_MAX = 1_024;
+export const LANES_DEFAULT: number = 16;
+export const LANES_MAX: number = 1_024;
 /** Mean block size that block shuffle aims at when the caller gives none. */
-export const BLOCK_TARGET_BYTES = 1 * MIB;
+export const BLOCK_TARGET_BYTES: number = 1 * MIB;
 /** Bytes of blocks that a block shuffle may keep open: L × W × block bytes. */
-export const BLOCK_SHUFFLE_BUDGET_BYTES = 32 * MIB;
+export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 32 * MIB;
 /** Neighbouring ranges closer than this are read as one. */
-export const READ_MERGE_GAP_BYTES = 64 * KIB;
+export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 /** Range size that the read plan aims at. */
-export const READ_TARGET_BYTES = 1 * MIB;
+export const READ_TARGET_BYTES: number = 1 * MIB;
 /** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
-export const VIEW_MAX_ITEMS = 4_000_000;
+export const VIEW_MAX_ITEMS: number = 4_000_000;
 
 // --- Access -----------------------------------------------------------------
-export const TOKEN_TTL_DEFAULT_SECONDS = 24 * 3_600;
-export const TOKEN_TTL_MAX_SECONDS = 30 * 24 * 3_600;
-export const TOKEN_TTL_MIN_SECONDS = 60;
+export const TOKEN_TTL_DEFAULT_SECONDS: number = 24 * 3_600;
+export const TOKEN_TTL_MAX_SECONDS: number = 30 * 24 * 3_600;
+export const TOKEN_TTL_MIN_SECONDS: number = 60;
