@@ -1,0 +1,29 @@
+/** What `kernels.wasm` exports (see kernels/assembly/index.ts). Pointers and lengths are in bytes. */
+export interface KernelExports {
+  heapBase(): number;
+  hash(
+    data: number,
+    length: number,
+    key: number,
+    flags: number,
+    firstChunkLow: number,
+    firstChunkHigh: number,
+    root: number,
+    out: number,
+  ): void;
+  parent(children: number, key: number, flags: number, out: number): void;
+  stateInit(state: number, key: number, flags: number, firstChunkLow: number, firstChunkHigh: number): void;
+  stateUpdate(state: number, data: number, length: number): void;
+  stateFinish(state: number, root: number, out: number): void;
+  hashMany(items: number, count: number, key: number, flags: number, out: number): void;
+  rsEncode(pointers: number, k: number, m: number, length: number): void;
+  rsVerify(pointers: number, k: number, m: number, length: number): number;
+  rsCombine(pointers: number, tables: number, k: number, outputs: number, length: number): void;
+}
+
+/** An instance with its memory, which never grows, so that views of it stay valid. */
+export interface KernelInstance {
+  readonly exports: KernelExports;
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
