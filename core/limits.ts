@@ -45,6 +45,11 @@ export const CHUNK_DEFAULT_BYTES: number = 16 * MIB;
 export const CHUNK_MAX_BYTES: number = 16 * MIB;
 /** Smallest configurable chunk: small enough to test many chunks with little data. */
 export const CHUNK_MIN_BYTES: number = 4 * KIB;
+/** Shards are multiples of this: one BLAKE3 block, and two steps of the Reed-Solomon kernel. */
+export const SHARD_ALIGNMENT_BYTES: number = 64;
+/** The geometries for which every loss pattern is known to be solvable with our generator matrix. */
+export const DATA_SHARDS_MAX: number = 21;
+export const PARITY_SHARDS_MAX: number = 4;
 
 // --- Datasets ---------------------------------------------------------------
 /** Files of one dataset: order v1 is defined for N ≤ 2^32. */
@@ -68,6 +73,11 @@ export const WORLD_SIZE_MAX: number = 65_536;
 /** Lanes of a block shuffle. */
 export const LANES_DEFAULT: number = 16;
 export const LANES_MAX: number = 1_024;
+/** Items of one block of a block shuffle. */
+export const BLOCK_MAX_ITEMS: number = 1 << 24;
+/** Blocks of a lane that are shuffled together: with the default lanes and 1 MiB blocks this fills the budget. */
+export const BLOCKS_PER_GROUP_DEFAULT: number = 2;
+export const BLOCKS_PER_GROUP_MAX: number = 1_024;
 /** Mean block size that block shuffle aims at when the caller gives none. */
 export const BLOCK_TARGET_BYTES: number = 1 * MIB;
 /** Bytes of blocks that a block shuffle may keep open: L × W × block bytes. */
@@ -78,6 +88,11 @@ export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 export const READ_TARGET_BYTES: number = 1 * MIB;
 /** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
 export const VIEW_MAX_ITEMS: number = 4_000_000;
+/** Globs of one filter, and what one may hold: more would let a caller choose a pattern that is slow to match. */
+export const FILTER_MAX_GLOBS: number = 64;
+export const GLOB_MAX_CHARS: number = 1_024;
+export const GLOB_MAX_STARS_PER_SEGMENT: number = 3;
+export const GLOB_MAX_DEEP_STARS: number = 3;
 
 // --- Access -----------------------------------------------------------------
 export const TOKEN_TTL_DEFAULT_SECONDS: number = 24 * 3_600;
