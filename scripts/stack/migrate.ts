@@ -20,6 +20,7 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     direction,
     ...(direction === "down" && { count: 1 }),
     migrationsTable: "schema_migrations",
+    singleTransaction: true,
     ignorePattern: "(?!.*\\.sql$).*",
     advisoryLockMode: "wait",
     log: () => {},

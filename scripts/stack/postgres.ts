@@ -30,6 +30,9 @@ const START_ATTEMPTS = 20;
 const SUPERVISOR =
   'exec 3<&0; "$@" 3<&- </dev/null & server=$!; { read -r _ <&3; kill -INT "$server" 2>/dev/null; } & wait "$server"';
 
+/** SQLSTATE duplicate_database, and what it becomes when two are created at the same instant. */
+const ALREADY_EXISTS = new Set<unknown>(["42P04", "23505"]);
+
 const FAST = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
 export interface PostgresOptions {
@@ -242,7 +245,7 @@ async function createDatabase(serverUrl: string, name: string, template?: string
   try {
     await administer(serverUrl, `create database ${pg.escapeIdentifier(name)}${from}`);
   } catch (error) {
-    if ((error as { code?: string }).code !== "42P04") throw error; // duplicate_database
+    if (!ALREADY_EXISTS.has((error as { code?: string }).code)) throw error;
   }
 }
 
