@@ -45,6 +45,19 @@ export const CHUNK_DEFAULT_BYTES: number = 16 * MIB;
 export const CHUNK_MAX_BYTES: number = 16 * MIB;
 /** Smallest configurable chunk: small enough to test many chunks with little data. */
 export const CHUNK_MIN_BYTES: number = 4 * KIB;
+/** Keys of one R2 delete call. */
+export const R2_DELETE_MAX_KEYS: number = 1_000;
+/**
+ * Memory beside the isolate's budget for reads that a started stream cannot do without. It is held
+ * during one read only, so that such a read never waits for a stream that waits for memory itself.
+ */
+export const READ_RESERVE_BYTES: number = 8 * MIB;
+/** Read buffers that an isolate keeps for reuse, beside its budget. */
+export const READ_POOL_BYTES: number = 8 * MIB;
+/** Chunks whose shards an isolate remembers: about 1 KiB each. */
+export const CHUNK_CACHE_CHUNKS: number = 4_096;
+/** How long it may remember them: repair and rebalancing move shards. */
+export const CHUNK_CACHE_TTL_MS: number = 60_000;
 /** Shards are multiples of this: one BLAKE3 block, and two steps of the Reed-Solomon kernel. */
 export const SHARD_ALIGNMENT_BYTES: number = 64;
 /** The geometries for which every loss pattern is known to be solvable with our generator matrix. */

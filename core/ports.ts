@@ -44,10 +44,17 @@ export interface ShardStore {
   /** Create-only. Bytes are not retained after the promise settles. */
   put(key: string, bytes: Uint8Array): Promise<PutOutcome>;
   /**
-   * Reads `length` bytes from `offset` into `into` (which must hold at least `length`).
-   * Resolves to false when the key is absent or holds fewer bytes than asked for.
+   * Reads `length` bytes from `offset`. `into` (of at least `length` bytes, starting at byte 0 of its
+   * buffer, not empty) is consumed: a store may transfer its buffer, as BYOB streams do. The result is a
+   * view of exactly `length` bytes over the same memory; recycle `result.buffer`, never `into`.
+   * Undefined when the key is absent or holds fewer bytes than asked for.
    */
-  read(key: string, offset: number, length: number, into: Uint8Array): Promise<boolean>;
+  read(
+    key: string,
+    offset: number,
+    length: number,
+    into: Uint8Array<ArrayBuffer>,
+  ): Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** Size in bytes, or undefined when absent. */
   size(key: string): Promise<number | undefined>;
   /** Absent keys are ignored. */
