@@ -1,0 +1,61 @@
+import { DataStreamError } from "../core/errors.ts";
+
+/** How often and how patiently a failed call is made again. */
+export interface RetryPolicy {
+  /** Attempts without any progress before the error is thrown. */
+  readonly attempts: number;
+  /** First delay, in milliseconds; doubles with each attempt. */
+  readonly firstDelayMs: number;
+  readonly maxDelayMs: number;
+}
+
+export const DEFAULT_RETRY: RetryPolicy = { attempts: 10, firstDelayMs: 200, maxDelayMs: 15_000 };
+
+/**
+ * "Full jitter": a uniform share of the exponential ceiling, so that the ranks of a run do not
+ * come back together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+ */
+export function backoffDelayMs(
+  policy: RetryPolicy,
+  attempt: number,
+  random: () => number = Math.random,
+): number {
+  return random() * Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** attempt);
+}
+
+/** Resolves after `ms`; rejects with `canceled` when the signal aborts. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(canceled());
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+export function canceled(): DataStreamError {
+  return new DataStreamError("canceled", "The caller cancelled.");
+}
+
+/** Runs an idempotent operation until it succeeds, fails for good, or the attempts are spent. */
+export async function retrying<T>(
+  operation: () => Promise<T>,
+  policy: RetryPolicy,
+  signal?: AbortSignal,
+): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await operation();
+    } catch (thrown) {
+      const error = DataStreamError.from(thrown);
+      if (!error.retryable || attempt + 1 >= policy.attempts) throw error;
+      await sleep(backoffDelayMs(policy, attempt), signal);
+    }
+  }
+}

@@ -1,0 +1,109 @@
+import { DataStreamError, invalidArgument } from "../core/errors.ts";
+import { loadKernels, type Kernels } from "../kernels/index.ts";
+import { Datasets } from "./datasets.ts";
+import { Gateway, type GatewayOptions } from "./http.ts";
+import { Objects } from "./objects.ts";
+import { MemoryPinStore, type PinStore } from "./pins.ts";
+import type { Batch } from "./stream/batch.ts";
+import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
+import type { StreamOptions } from "./stream/options.ts";
+import { streamBatches } from "./stream/stream.ts";
+import {
+  uploadFolder,
+  uploadObject,
+  type UploadFile,
+  type UploadOptions,
+  type UploadResult,
+} from "./uploads.ts";
+
+export interface DataStreamClientOptions extends GatewayOptions {
+  /** Remembers dataset versions between runs; by default for this client's lifetime alone. */
+  readonly pins?: PinStore;
+}
+
+/** Heap for hashing in the client: a staging area, since item bytes stay in ordinary memory. */
+const CLIENT_HEAP_BYTES: number = 1024 * 1024;
+
+/**
+ * Everything a program does with a gateway: upload, manage, stream. Runs in Node, browsers and
+ * Workers. One instance may run any number of streams at once.
+ */
+export class DataStreamClient {
+  readonly gateway: Gateway;
+  readonly objects: Objects;
+  readonly datasets: Datasets;
+  readonly #options: DataStreamClientOptions;
+  readonly #pins: PinStore;
+  #kernels: Promise<Kernels> | undefined;
+
+  constructor(options: DataStreamClientOptions) {
+    this.#options = options;
+    this.gateway = new Gateway(options);
+    this.objects = new Objects(this.gateway);
+    this.datasets = new Datasets(this.gateway);
+    this.#pins = options.pins ?? new MemoryPinStore();
+  }
+
+  uploadObject(
+    target: { bucket: string; key: string; sha256?: string },
+    blob: Blob,
+    options?: UploadOptions,
+  ): Promise<UploadResult> {
+    return uploadObject(this.gateway, target, blob, options);
+  }
+
+  /** `files` in path-byte order; see `uploadFolder`. */
+  uploadFolder(
+    target: { bucket: string; prefix: string },
+    files: AsyncIterable<UploadFile>,
+    options?: UploadOptions,
+  ): Promise<UploadResult> {
+    return uploadFolder(this.gateway, target, files, options);
+  }
+
+  /** Fetches and verifies description, schema and manifest of a dataset version. */
+  async openDataset(reference: string, accessToken?: string): Promise<VerifiedDataset> {
+    const { blake3 } = await this.#loaded();
+    return openDataset(this.#gatewayFor(accessToken), reference, this.#pins, blake3);
+  }
+
+  /**
+   * Verified batches in the order that the options fix. Breaking out of the loop cancels the request.
+   * Item bytes are checked against the manifest that this client verified itself; see `VerifiedDataset.pinned`
+   * for whether the manifest's hash came from outside the gateway.
+   */
+  async *streamBatches(options: StreamOptions): AsyncGenerator<Batch, void, undefined> {
+    const { blake3 } = await this.#loaded();
+    let accessToken = options.accessToken ?? this.#options.accessToken;
+    const dataset = await openDataset(
+      this.#gatewayFor(accessToken),
+      options.dataset,
+      this.#pins,
+      blake3,
+      options.schemaHash,
+    );
+    if (accessToken === undefined) {
+      if (this.#options.apiKey === undefined) {
+        throw invalidArgument(
+          "accessToken",
+          "a stream needs an access token, or a client with an API key to create one.",
+        );
+      }
+      accessToken = (await this.datasets.createToken(dataset.info.id)).token;
+    }
+    yield* streamBatches({ gateway: this.gateway, dataset, accessToken, blake3 }, options);
+  }
+
+  #gatewayFor(accessToken: string | undefined): Gateway {
+    if (accessToken === undefined || this.#options.apiKey !== undefined) return this.gateway;
+    return new Gateway({ ...this.#options, accessToken });
+  }
+
+  #loaded(): Promise<Kernels> {
+    this.#kernels ??= loadKernels({ heapBytes: CLIENT_HEAP_BYTES }).catch((cause: unknown) => {
+      this.#kernels = undefined;
+      throw new DataStreamError("internal", "The WebAssembly kernels cannot be loaded.", { cause });
+    });
+    return this.#kernels;
+  }
+}

@@ -1,0 +1,149 @@
+import { waitForJob, type JobOptions } from "./jobs.ts";
+import { path, query, type Gateway } from "./http.ts";
+
+/** A dataset version, as the gateway describes it. Hashes are hexadecimal. */
+export interface Dataset {
+  readonly id: string;
+  readonly name: string;
+  readonly owner: string;
+  readonly version: number;
+  readonly parent_id: string | null;
+  readonly description: string;
+  readonly schema: Record<string, unknown>;
+  readonly schema_hash: string;
+  readonly content_hash: string;
+  readonly total_size_bytes: number;
+  readonly file_count: number;
+  readonly max_item_bytes: number;
+  readonly manifest_size_bytes: number;
+  readonly trust_level: number;
+  readonly trust: string;
+  readonly created_at: string;
+}
+
+export interface DatasetFile {
+  readonly index: number;
+  readonly path: string;
+  readonly size: number;
+  readonly content_hash: string;
+}
+
+export interface CreateDataset {
+  readonly name: string;
+  /** Globs over stored objects, each `bucket/pattern`. */
+  readonly files: readonly string[];
+  readonly schema: Record<string, unknown>;
+  readonly description?: string;
+}
+
+export interface Verification {
+  readonly dataset_id: string;
+  readonly manifest_valid: boolean;
+  readonly all_files_valid: boolean;
+  readonly files_checked: number;
+  readonly files_failed: number;
+  /** The first 1,000 failures. */
+  readonly files: readonly { path: string; expected_hash: string; actual_hash: string; valid: boolean }[];
+  readonly public_match: { name: string; version: string; verified_by: readonly string[] } | null;
+  readonly trust: string;
+  readonly verified_at: string;
+}
+
+export interface AccessToken {
+  readonly id: string;
+  readonly token: string;
+  readonly dataset: string;
+  readonly dataset_id: string;
+  readonly scopes: readonly string[];
+  readonly expires_at: string;
+}
+
+export type VerifyDepth = "manifest" | "stored" | "full";
+
+/** Datasets and the tokens that open them. `reference`: UUID, `name`, `owner/name`, `name@version` or `name@blake3:HEX`. */
+export class Datasets {
+  readonly #gateway: Gateway;
+
+  constructor(gateway: Gateway) {
+    this.#gateway = gateway;
+  }
+
+  /** Creates a version of a dataset; a known name gets the next version. Resolves when the job is done. */
+  async create(request: CreateDataset, options: JobOptions = {}): Promise<Dataset> {
+    const { job_id } = await this.#gateway.json<{ job_id: string }>("POST", "/api/datasets", {
+      json: request,
+    });
+    const { id } = await waitForJob<{ id: string }>(this.#gateway, job_id, options);
+    return this.get(id);
+  }
+
+  get(reference: string): Promise<Dataset> {
+    return this.#gateway.json<Dataset>("GET", path("api", "datasets", reference));
+  }
+
+  /** Every dataset that the caller can see, newest first, page by page. */
+  async *list(filter: { search?: string; maxTrustLevel?: number } = {}): AsyncGenerator<Dataset> {
+    for (let cursor: string | undefined; ;) {
+      const page: { datasets: Dataset[]; next_cursor: string | null } = await this.#gateway.json(
+        "GET",
+        `/api/datasets${query({ search: filter.search, max_trust_level: filter.maxTrustLevel, cursor })}`,
+      );
+      yield* page.datasets;
+      if (page.next_cursor === null) return;
+      cursor = page.next_cursor;
+    }
+  }
+
+  /** Files in manifest order. */
+  async *files(reference: string): AsyncGenerator<DatasetFile> {
+    for (let cursor: string | undefined; ;) {
+      const page: { files: DatasetFile[]; next_cursor: string | null } = await this.#gateway.json(
+        "GET",
+        `${path("api", "datasets", reference, "files")}${query({ cursor, limit: 1000 })}`,
+      );
+      yield* page.files;
+      if (page.next_cursor === null) return;
+      cursor = page.next_cursor;
+    }
+  }
+
+  async delete(reference: string): Promise<void> {
+    await this.#gateway.call("DELETE", path("api", "datasets", reference));
+  }
+
+  async verify(
+    reference: string,
+    options: JobOptions & { depth?: VerifyDepth; checkPublicRegistry?: boolean } = {},
+  ): Promise<Verification> {
+    const answer = await this.#gateway.json<Verification | { job_id: string }>(
+      "POST",
+      path("api", "datasets", reference, "verify"),
+      {
+        json: {
+          depth: options.depth ?? "stored",
+          check_public_registry: options.checkPublicRegistry ?? false,
+        },
+        idempotent: true,
+      },
+    );
+    return "job_id" in answer ? waitForJob<Verification>(this.#gateway, answer.job_id, options) : answer;
+  }
+
+  /** The token is shown once; the gateway keeps its hash. Default lifetime 24 hours, at most 30 days. */
+  createToken(
+    reference: string,
+    options: { scopes?: readonly string[]; ttlSeconds?: number; node?: string } = {},
+  ): Promise<AccessToken> {
+    return this.#gateway.json("POST", path("api", "datasets", reference, "tokens"), {
+      json: {
+        scopes: options.scopes ?? ["read", "stream"],
+        ...(options.ttlSeconds === undefined ? {} : { ttl_seconds: options.ttlSeconds }),
+        ...(options.node === undefined ? {} : { node: options.node }),
+      },
+    });
+  }
+
+  async revokeToken(id: string): Promise<void> {
+    await this.#gateway.call("DELETE", path("api", "tokens", id));
+  }
+}

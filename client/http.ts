@@ -1,0 +1,156 @@
+import { DataStreamError, type ErrorCode, type ErrorDetails } from "../core/errors.ts";
+import { DEFAULT_RETRY, retrying, type RetryPolicy } from "./backoff.ts";
+
+/** How the client reaches a gateway. */
+export interface GatewayOptions {
+  /** Base URL, for example `https://data.example.com`. */
+  readonly gateway: string;
+  /** Identifies a user; needed for everything but reading and streaming with a token. */
+  readonly apiKey?: string;
+  /** Access token of one dataset version, for training nodes. */
+  readonly accessToken?: string;
+  /** Replaces the platform's fetch, for tests and proxies. */
+  readonly fetch?: typeof fetch;
+  readonly retry?: RetryPolicy;
+}
+
+export interface CallOptions {
+  readonly body?: BodyInit;
+  readonly json?: unknown;
+  readonly headers?: Record<string, string>;
+  readonly signal?: AbortSignal | undefined;
+  /** Whether making the call twice does no harm. Defaults to true for all but POST. */
+  readonly idempotent?: boolean;
+}
+
+const CODE_OF_STATUS: Record<number, ErrorCode> = {
+  400: "invalid_argument",
+  401: "unauthenticated",
+  403: "permission_denied",
+  404: "not_found",
+  409: "failed_precondition",
+  411: "invalid_argument",
+  413: "invalid_argument",
+  416: "invalid_argument",
+  429: "resource_exhausted",
+  502: "unavailable",
+  503: "unavailable",
+  504: "unavailable",
+};
+
+const CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  "invalid_argument",
+  "unauthenticated",
+  "permission_denied",
+  "not_found",
+  "already_exists",
+  "failed_precondition",
+  "aborted",
+  "resource_exhausted",
+  "data_loss",
+  "unavailable",
+  "canceled",
+  "internal",
+]);
+
+/** An error code that came over the wire, or undefined where it is none of ours. */
+export function knownCode(code: unknown): ErrorCode | undefined {
+  return typeof code === "string" && CODES.has(code) ? (code as ErrorCode) : undefined;
+}
+
+/** The HTTP side of the client: credentials, retries, problems to errors. */
+export class Gateway {
+  readonly url: string;
+  readonly retry: RetryPolicy;
+  readonly #apiKey: string | undefined;
+  readonly #accessToken: string | undefined;
+  readonly #fetch: typeof fetch;
+
+  constructor(options: GatewayOptions) {
+    this.url = options.gateway.replace(/\/+$/, "");
+    this.retry = options.retry ?? DEFAULT_RETRY;
+    this.#apiKey = options.apiKey;
+    this.#accessToken = options.accessToken;
+    this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
+  }
+
+  get accessToken(): string | undefined {
+    return this.#accessToken;
+  }
+
+  /**
+   * One request; resolves on any 2xx answer.
+   * @throws DataStreamError with the code and message of the answered problem; `unavailable`
+   *   when the gateway cannot be reached.
+   */
+  async send(method: string, path: string, options: CallOptions = {}): Promise<Response> {
+    const headers: Record<string, string> = { ...options.headers };
+    const credential = this.#apiKey ?? this.#accessToken;
+    if (credential !== undefined && headers["authorization"] === undefined) {
+      headers["authorization"] = `Bearer ${credential}`;
+    }
+    const init: RequestInit = { method, headers, redirect: "error" };
+    if (options.json !== undefined) {
+      headers["content-type"] = "application/json";
+      init.body = JSON.stringify(options.json);
+    } else if (options.body !== undefined) {
+      headers["content-type"] ??= "application/octet-stream";
+      init.body = options.body;
+    }
+    if (options.signal !== undefined) init.signal = options.signal;
+    let response: Response;
+    try {
+      response = await this.#fetch(this.url + path, init);
+    } catch (cause) {
+      if (options.signal?.aborted === true)
+        throw new DataStreamError("canceled", "The caller cancelled.", { cause });
+      throw new DataStreamError("unavailable", `The gateway at ${this.url} cannot be reached.`, { cause });
+    }
+    if (response.ok) return response;
+    throw await problemToError(response);
+  }
+
+  /** Like `send`, made again after passing failures where that does no harm. */
+  call(method: string, path: string, options: CallOptions = {}): Promise<Response> {
+    if (!(options.idempotent ?? method !== "POST")) return this.send(method, path, options);
+    return retrying(() => this.send(method, path, options), this.retry, options.signal);
+  }
+
+  /** The answer's JSON body, of the shape that the OpenAPI description gives for the route. */
+  async json<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
+    return (await (await this.call(method, path, options)).json()) as T;
+  }
+}
+
+async function problemToError(response: Response): Promise<DataStreamError> {
+  const text = await response.text().catch(() => "");
+  let problem: Record<string, unknown> = {};
+  try {
+    problem = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    // Not a problem document: something between the client and the gateway answered.
+  }
+  const code = knownCode(problem["code"]) ?? CODE_OF_STATUS[response.status] ?? "internal";
+  const detail = problem["detail"] ?? problem["title"] ?? `The gateway answered ${response.status}.`;
+  const details: ErrorDetails = {};
+  for (const [name, value] of Object.entries(problem)) {
+    if (["type", "title", "detail", "code", "status"].includes(name)) continue;
+    if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
+      details[name] = value;
+  }
+  return new DataStreamError(code, String(detail), { details });
+}
+
+/** Joins path segments, each percent-encoded. */
+export function path(...segments: readonly (string | number)[]): string {
+  return `/${segments.map((segment) => encodeURIComponent(String(segment))).join("/")}`;
+}
+
+/** A query string from the defined values, or nothing. */
+export function query(values: Record<string, string | number | undefined>): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(values))
+    if (value !== undefined) parameters.set(name, String(value));
+  const text = parameters.toString();
+  return text === "" ? "" : `?${text}`;
+}

@@ -1,0 +1,20 @@
+/** The isomorphic client of CyxCloud DataStream. */
+export { DataStreamClient, type DataStreamClientOptions } from "./client.ts";
+export { DataStreamError, type ErrorCode } from "../core/errors.ts";
+export { VerificationError, type Mismatch, type VerifiedSubject } from "./verification-error.ts";
+export { MemoryPinStore, type Pin, type PinStore } from "./pins.ts";
+export { DEFAULT_RETRY, type RetryPolicy } from "./backoff.ts";
+export type {
+  AccessToken,
+  CreateDataset,
+  Dataset,
+  DatasetFile,
+  Verification,
+  VerifyDepth,
+} from "./datasets.ts";
+export type { Job } from "./jobs.ts";
+export type { BucketOptions, StoredObject } from "./objects.ts";
+export type { UploadFile, UploadOptions, UploadProgress, UploadResult } from "./uploads.ts";
+export type { Batch, StreamPosition } from "./stream/batch.ts";
+export type { StreamOptions } from "./stream/options.ts";
+export type { VerifiedDataset } from "./stream/dataset.ts";

@@ -1,0 +1,78 @@
+import { create, toJson } from "@bufbuild/protobuf";
+import { AckBatchesRequestSchema } from "../../proto/index.ts";
+import { DataStreamError } from "../../core/errors.ts";
+import type { Gateway } from "../http.ts";
+
+/** What an acknowledgement says; a later one covers all before it. */
+export interface Acknowledgement {
+  readonly epoch: number;
+  readonly lease: bigint;
+  readonly batchIndex: number;
+  readonly transcriptHead: Uint8Array;
+  readonly checkpoint: boolean;
+}
+
+/**
+ * Sends acknowledgements in the background, one call at a time; what piles up meanwhile is
+ * merged into the newest. A passing failure is made good by the next one, since they are
+ * cumulative; a contradiction about the transcript is kept and thrown.
+ */
+export class Acknowledger {
+  readonly #gateway: Gateway;
+  readonly #stream: { datasetId: string; accessToken: string; streamId: string; rank: number };
+  #waiting: Acknowledgement | undefined;
+  #sending: Promise<void> | undefined;
+  #failure: DataStreamError | undefined;
+
+  constructor(
+    gateway: Gateway,
+    stream: { datasetId: string; accessToken: string; streamId: string; rank: number },
+  ) {
+    this.#gateway = gateway;
+    this.#stream = stream;
+  }
+
+  /** @throws DataStreamError `data_loss` when the gateway's transcript differs from the client's. */
+  push(acknowledgement: Acknowledgement): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    const checkpoint = acknowledgement.checkpoint || (this.#waiting?.checkpoint ?? false);
+    this.#waiting = { ...acknowledgement, checkpoint };
+    this.#sending ??= this.#drain();
+  }
+
+  /** Waits until everything pushed so far was sent or failed. */
+  async flush(): Promise<void> {
+    await this.#sending;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #drain(): Promise<void> {
+    for (let next = this.#waiting; next !== undefined; next = this.#waiting) {
+      this.#waiting = undefined;
+      await this.#send(next);
+    }
+    this.#sending = undefined;
+  }
+
+  async #send(acknowledgement: Acknowledgement): Promise<void> {
+    const request = create(AckBatchesRequestSchema, {
+      ...this.#stream,
+      epoch: acknowledgement.epoch,
+      lease: acknowledgement.lease,
+      batchIndex: BigInt(acknowledgement.batchIndex),
+      transcriptHead: acknowledgement.transcriptHead,
+      checkpoint: acknowledgement.checkpoint,
+    });
+    try {
+      await this.#gateway.call("POST", "/cyxcloud.datastream.DataStreamService/AckBatches", {
+        json: toJson(AckBatchesRequestSchema, request),
+        headers: { "connect-protocol-version": "1", authorization: `Bearer ${this.#stream.accessToken}` },
+        idempotent: true,
+      });
+    } catch (thrown) {
+      const error = DataStreamError.from(thrown);
+      // A lease that a reconnect of our own has outdated is acknowledged again with the next batch.
+      if (error.code === "data_loss") this.#failure = error;
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import type { DatasetFilter } from "../../core/dataset/filter.ts";
+import { invalidArgument } from "../../core/errors.ts";
+import { defaultBlockShape, type BlockShape } from "../../core/stream/block-shape.ts";
+import type { TailPolicy } from "../../core/stream/batches.ts";
+import { createOrder, type Order, type OrderMode } from "../../core/stream/order.ts";
+import type { BatchHashMode, StreamParameters } from "../../core/stream/parameters.ts";
+import { viewHash } from "../../core/dataset/filter.ts";
+import type { Blake3 } from "../../core/ports.ts";
+import type { RetryPolicy } from "../backoff.ts";
+import type { StreamPosition } from "./batch.ts";
+import type { VerifiedDataset } from "./dataset.ts";
+
+export interface StreamOptions {
+  /** UUID, `name`, `owner/name`, `name@version`, or `name@blake3:HEX`, which pins the content. */
+  readonly dataset: string;
+  /** Hexadecimal BLAKE3 of the schema's canonical JSON, known from outside the gateway. */
+  readonly schemaHash?: string;
+  /** Items of a batch, per rank. */
+  readonly batchSize: number;
+  /** Default: the client's access token; with an API key alone, a token is created for the stream. */
+  readonly accessToken?: string;
+  /** First epoch to stream, default 0 or the position's. */
+  readonly epoch?: number;
+  /** How many epochs to stream one after the other, default 1. */
+  readonly epochs?: number;
+  readonly rank?: number;
+  readonly worldSize?: number;
+  /** false: manifest order · true or "full": any item anywhere · "block": shuffles blocks, reads neighbours together. */
+  readonly shuffle?: boolean | "full" | "block";
+  readonly seed?: bigint | number;
+  /** Block shuffle only; left out: about 1 MiB a block, 16 lanes. */
+  readonly block?: Partial<BlockShape>;
+  readonly tail?: TailPolicy;
+  readonly filter?: DatasetFilter;
+  /** Position in the first epoch's order at which to begin, default 0. */
+  readonly startIndex?: number;
+  /** A consumer's checkpoint; wins over `epoch` and `startIndex`, and may go back. */
+  readonly position?: StreamPosition;
+  /** Shared by the ranks of a run. Without `position`, a known id continues after its last acknowledged batch. */
+  readonly streamId?: string;
+  /** Highest acceptable trust level, default 0: one's own data alone. */
+  readonly maxTrustLevel?: number;
+  /** Batches received and verified ahead of the consumer, default 2. */
+  readonly prefetchBatches?: number;
+  readonly batchHash?: BatchHashMode;
+  /** "auto" acknowledges a batch when the next one is asked for. */
+  readonly acknowledge?: "auto" | "manual";
+  readonly retry?: RetryPolicy;
+  readonly signal?: AbortSignal;
+}
+
+/** The parameters that fix the stream, filled in with the same defaults as the gateway's. */
+export function streamParameters(
+  options: StreamOptions,
+  dataset: VerifiedDataset,
+  blake3: Blake3,
+): StreamPlan {
+  const mode: OrderMode =
+    options.shuffle === undefined || options.shuffle === false
+      ? "sequential"
+      : options.shuffle === true
+        ? "full"
+        : options.shuffle;
+  const view = options.filter === undefined ? undefined : dataset.view(options.filter);
+  if (view?.length === 0) throw invalidArgument("filter", "matches no file of the dataset.");
+  const block =
+    mode === "block" ? defaultBlockShape(dataset.totalSize / dataset.count, options.block) : undefined;
+  const parameters: StreamParameters = {
+    datasetId: dataset.info.id,
+    contentHash: dataset.contentHash,
+    schemaHash: dataset.schemaHash,
+    mode,
+    seed: BigInt(options.seed ?? 0),
+    block,
+    batchSize: options.batchSize,
+    tail: options.tail ?? "short",
+    filter: options.filter,
+    viewHash: view === undefined ? undefined : viewHash(view, blake3),
+    batchHash: options.batchHash ?? "framed",
+  };
+  return {
+    parameters,
+    count: view?.length ?? dataset.count,
+    orderOf: (epoch) => order(parameters, dataset, view, epoch),
+  };
+}
+
+export interface StreamPlan {
+  readonly parameters: StreamParameters;
+  /** Positions of an epoch. */
+  readonly count: number;
+  orderOf(epoch: number): Order;
+}
+
+function order(
+  parameters: StreamParameters,
+  dataset: VerifiedDataset,
+  view: Uint32Array | undefined,
+  epoch: number,
+): Order {
+  return createOrder({
+    mode: parameters.mode,
+    count: view?.length ?? dataset.count,
+    contentHash: parameters.contentHash,
+    seed: parameters.seed,
+    epoch,
+    ...(parameters.block === undefined ? {} : { block: parameters.block }),
+    ...(view === undefined ? {} : { view }),
+  });
+}
+
+/** Where the first epoch begins: undefined batch means "after the last acknowledged one". */
+export interface Begin {
+  readonly epoch: number;
+  readonly startIndex: number;
+  readonly batchIndex: number | undefined;
+}
+
+/**
+ * A position taken at another world size becomes a start of its own: global batches end at
+ * the same place on all ranks, so nothing is skipped or repeated.
+ */
+export function beginOf(options: StreamOptions, worldSize: number): Begin {
+  const { position } = options;
+  if (position === undefined) {
+    const fresh = options.streamId === undefined;
+    return {
+      epoch: options.epoch ?? 0,
+      startIndex: options.startIndex ?? 0,
+      batchIndex: fresh ? 0 : undefined,
+    };
+  }
+  if (position.batch_size !== options.batchSize) {
+    throw invalidArgument(
+      "position",
+      `was taken with batch_size ${position.batch_size}; this stream has ${options.batchSize}.`,
+    );
+  }
+  if (position.world_size === worldSize) {
+    return { epoch: position.epoch, startIndex: position.start_index, batchIndex: position.batch_index };
+  }
+  const startIndex = position.start_index + position.batch_index * position.batch_size * position.world_size;
+  return { epoch: position.epoch, startIndex, batchIndex: 0 };
+}
