@@ -4,11 +4,11 @@ import { filterPredicate } from "../../core/dataset/filter.ts";
 import { Manifest, type ManifestFile } from "../../core/dataset/manifest.ts";
 import { ManifestPages, type ManifestPage } from "../../core/dataset/manifest-pages.ts";
 import {
-  classesOf,
   labelOf,
-  schemaHash,
-  type DatasetSchema,
   parseSchema,
+  schemaHash,
+  withClasses,
+  type DatasetSchema,
 } from "../../core/dataset/schema.ts";
 import { parseDatasetReference } from "../../core/dataset/name.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
