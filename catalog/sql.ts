@@ -1,7 +1,7 @@
 /** How every file of this folder writes statements and reads rows. */
 import { toHex } from "../core/bytes.ts";
 import { DataStreamError } from "../core/errors.ts";
-import { type Sql, SqlError, type SqlRow, type SqlStatement, type SqlValue } from "../core/ports.ts";
+import { SqlError, type SqlRow, type SqlStatement, type SqlValue } from "../core/ports.ts";
 
 /**
  * A statement from a template: statement`select … where id = ${id}`. Every hole becomes a numbered
@@ -72,22 +72,4 @@ export function nullable<T>(parse: Parser<T>): Parser<T | null> {
 /** Whether `error` is PostgreSQL's refusal by this constraint (a rule of `require_that` counts as one). */
 export function isRefusedBy(error: unknown, constraint: string): boolean {
   return error instanceof SqlError && error.constraint === constraint;
-}
-
-const CONFLICTS: ReadonlySet<string> = new Set(["40001", "40P01"]);
-const CONFLICT_ATTEMPTS = 5;
-
-/** A transaction that is run again when PostgreSQL chose it as the victim of a conflict: it had no effect then. */
-export async function transact(
-  sql: Sql,
-  statements: readonly SqlStatement[],
-): Promise<readonly (readonly SqlRow[])[]> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await sql.transaction(statements);
-    } catch (error) {
-      const conflict = error instanceof SqlError && CONFLICTS.has(error.state);
-      if (!conflict || attempt === CONFLICT_ATTEMPTS) throw error;
-    }
-  }
 }

@@ -1,5 +1,13 @@
 -- Up Migration
 
+-- Ends a transaction whose precondition does not hold; the error carries the rule as its constraint.
+CREATE FUNCTION require_that(holds boolean, rule text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF holds IS NOT TRUE THEN
+    RAISE EXCEPTION 'precondition failed: %', rule USING ERRCODE = 'check_violation', CONSTRAINT = rule;
+  END IF;
+END $$;
+
 -- People ---------------------------------------------------------------------
 CREATE TABLE users (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -53,7 +61,7 @@ CREATE TABLE buckets (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   owner_id uuid NOT NULL REFERENCES users,
   name text NOT NULL CHECK (name ~ '^[a-z0-9.][a-z0-9.-]{1,61}[a-z0-9]$'),
-  chunk_bytes integer NOT NULL CHECK (chunk_bytes BETWEEN 4096 AND 16777216),
+  chunk_bytes integer NOT NULL CHECK (chunk_bytes BETWEEN 4096 AND 16777216 AND chunk_bytes & (chunk_bytes - 1) = 0), -- a power of two: a chunk is a subtree of its object's BLAKE3 tree
   data_shards smallint NOT NULL CHECK (data_shards BETWEEN 1 AND 32),
   parity_shards smallint NOT NULL CHECK (parity_shards BETWEEN 1 AND 4),
   created_at timestamptz NOT NULL DEFAULT now(),
@@ -66,24 +74,28 @@ CREATE TABLE upload_sessions (
   kind text NOT NULL CHECK (kind IN ('object', 'tar')),
   key text COLLATE "C" NOT NULL, -- object: its key; tar: the prefix of every entry
   state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'completed', 'aborted')),
-  part_bytes integer NOT NULL CHECK (part_bytes BETWEEN 1024 AND 67108864),
+  part_bytes integer NOT NULL CHECK (part_bytes BETWEEN 1024 AND 67108864 AND part_bytes & (part_bytes - 1) = 0),
   expected_sha256 bytea CHECK (length(expected_sha256) = 32),
   lease_expires_at timestamptz NOT NULL,
+  revision integer NOT NULL DEFAULT 0 CHECK (revision >= 0), -- counts accepted parts, so that complete commits what it looked at
   result jsonb, -- what complete answered, for an idempotent retry
   created_at timestamptz NOT NULL DEFAULT now(),
   CHECK ((state = 'completed') = (result IS NOT NULL))
 );
-CREATE INDEX ON upload_sessions (lease_expires_at) WHERE state = 'open';
+CREATE INDEX ON upload_sessions (state, lease_expires_at);
 
 -- One accepted part. A retry of a part number replaces the row; what the loser wrote is garbage.
 CREATE TABLE upload_parts (
   upload_id uuid NOT NULL REFERENCES upload_sessions ON DELETE CASCADE,
   part_number integer NOT NULL CHECK (part_number BETWEEN 1 AND 100000),
   attempt uuid NOT NULL, -- tells the rows of one attempt from those of another
-  size bigint NOT NULL CHECK (size BETWEEN 0 AND 67108864),
-  content_hash bytea NOT NULL CHECK (length(content_hash) = 32),
-  chaining_value bytea CHECK (length(chaining_value) = 32), -- object: of the part as a subtree of the object; null for part 1, whose role (root or left-most subtree) is known at completion
+  size integer NOT NULL CHECK (size BETWEEN 0 AND 67108864), -- of the body
+  content_hash bytea NOT NULL CHECK (length(content_hash) = 32), -- BLAKE3 of the body
+  chaining_value bytea CHECK (length(chaining_value) = 32), -- object: of the part as a subtree of the object; null for a tar
   file_count integer NOT NULL CHECK (file_count >= 0),
+  file_bytes bigint NOT NULL CHECK (file_bytes >= 0), -- without the tar's headers
+  chunk_count integer NOT NULL CHECK (chunk_count >= 0),
+  degraded_count integer NOT NULL CHECK (degraded_count BETWEEN 0 AND chunk_count),
   PRIMARY KEY (upload_id, part_number)
 );
 
@@ -131,13 +143,14 @@ CREATE TABLE objects (
   content_hash bytea CHECK (length(content_hash) = 32), -- BLAKE3; null only while staged
   sha256 bytea CHECK (length(sha256) = 32), -- null until computed, see docs/formats/storage.md
   upload_id uuid REFERENCES upload_sessions,
-  part_number integer,
-  attempt uuid,
+  part_number integer, -- of a tar: the part that holds it
   created_at timestamptz NOT NULL DEFAULT now(),
-  CHECK (state = 'staged' OR content_hash IS NOT NULL)
+  CHECK (state = 'staged' OR content_hash IS NOT NULL),
+  CHECK ((state = 'staged') = (upload_id IS NOT NULL)),
+  CHECK (part_number IS NULL OR state = 'staged')
 );
 CREATE UNIQUE INDEX objects_live_key ON objects (bucket_id, key) WHERE state = 'live';
-CREATE INDEX ON objects (upload_id) WHERE state = 'staged';
+CREATE UNIQUE INDEX objects_staged_key ON objects (upload_id, key) WHERE state = 'staged';
 CREATE INDEX ON objects (state) WHERE state = 'dropped';
 
 -- The layout of an object: immutable once it is live.
@@ -157,7 +170,7 @@ DECLARE referenced integer; live integer;
 BEGIN
   SELECT count(DISTINCT chunk_id) INTO referenced FROM added;
   SELECT count(*) INTO live FROM (
-    SELECT 1 FROM chunks WHERE id IN (SELECT chunk_id FROM added) AND state = 'live' FOR SHARE
+    SELECT 1 FROM chunks WHERE id IN (SELECT chunk_id FROM added) AND state = 'live' ORDER BY id FOR SHARE
   ) AS locked;
   IF live <> referenced THEN
     RAISE EXCEPTION 'an extent references a chunk that is not live' USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'extents_need_live_chunks';
@@ -166,6 +179,22 @@ BEGIN
 END $$;
 CREATE TRIGGER extents_need_live_chunks AFTER INSERT ON extents
   REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION extents_need_live_chunks();
+
+-- Live chunks that lost a reference: garbage collection looks whether it was the last one.
+CREATE TABLE loose_chunks (
+  chunk_id uuid PRIMARY KEY REFERENCES chunks ON DELETE CASCADE
+);
+
+-- The share lock makes garbage collection, which locks the chunk first, either see the loss or find the mark later.
+CREATE FUNCTION extents_leave_loose_chunks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM removed) THEN RETURN NULL; END IF;
+  PERFORM FROM chunks WHERE id IN (SELECT chunk_id FROM removed) ORDER BY id FOR SHARE;
+  INSERT INTO loose_chunks SELECT DISTINCT chunk_id FROM removed ORDER BY chunk_id ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER extents_leave_loose_chunks AFTER DELETE ON extents
+  REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION extents_leave_loose_chunks();
 
 -- Priority 0: degraded writes, 1: found missing or lying by a read, 2: found by a scrub.
 CREATE TABLE repair_queue (
@@ -239,6 +268,14 @@ CREATE INDEX ON datasets (manifest_object_id);
 CREATE INDEX ON datasets (tree_object_id);
 CREATE INDEX ON datasets (parent_version_id);
 
+-- The last version given out under a name, so that a deleted version's number never means other content.
+CREATE TABLE dataset_names (
+  owner_id uuid NOT NULL REFERENCES users,
+  name text NOT NULL,
+  last_version integer NOT NULL CHECK (last_version >= 1),
+  PRIMARY KEY (owner_id, name)
+);
+
 CREATE TABLE dataset_files (
   dataset_id uuid NOT NULL REFERENCES datasets ON DELETE CASCADE,
   file_index bigint NOT NULL CHECK (file_index >= 0),
@@ -292,22 +329,24 @@ CREATE TABLE dataset_shares (
 );
 CREATE INDEX ON dataset_shares (shared_with_user_id);
 
--- Level 4 (untrusted) is what a stranger sees without evidence; the owner's level 0 depends on
--- who asks and is computed by the query that knows the user.
+-- What public evidence says: level 2 (verified) for content that the registry lists, else 4 (untrusted).
+-- The owner's level 0 depends on who asks and is computed by the query that knows the user.
 CREATE VIEW dataset_summary AS
 SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, d.schema_hash, d.content_hash,
   d.total_size_bytes, d.file_count, d.max_item_bytes, d.version, d.parent_version_id, d.created_at,
-  d.manifest_object_id, d.tree_object_id, 4 AS public_trust_level,
+  d.manifest_object_id, d.tree_object_id, CASE WHEN p.name IS NULL THEN 4 ELSE 2 END AS public_trust_level,
   p.name AS public_dataset_name, p.verified_by AS public_verified_by
 FROM datasets d
 JOIN users u ON u.id = d.owner_id
-LEFT JOIN public_datasets p ON p.cached_dataset_id = d.id
+LEFT JOIN LATERAL (
+  SELECT name, verified_by FROM public_datasets WHERE official_hash = d.content_hash ORDER BY name, version LIMIT 1
+) p ON true
 WHERE d.state = 'ready';
 
 -- Down Migration
 
 DROP VIEW dataset_summary;
-DROP TABLE dataset_shares, data_access_tokens, public_datasets, dataset_files, datasets, jobs, retired_shards,
-  repair_queue, extents, objects, shards, chunks, upload_parts, upload_sessions, buckets, storage_nodes,
+DROP TABLE dataset_shares, data_access_tokens, public_datasets, dataset_files, dataset_names, datasets, jobs,
+  retired_shards, repair_queue, loose_chunks, extents, objects, shards, chunks, upload_parts, upload_sessions, buckets, storage_nodes,
   training_nodes, known_keys, api_keys, users;
-DROP FUNCTION extents_need_live_chunks;
+DROP FUNCTION extents_need_live_chunks, extents_leave_loose_chunks, require_that;
