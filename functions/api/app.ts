@@ -1,0 +1,66 @@
+/**
+ * The REST application and what every route module plugs into.
+ *
+ * A route module exports `registerX(api: Api): void` and is listed in `functions/api/routes.ts`. It declares each
+ * route with `createRoute` (full path, schemas with examples, `...problems(statuses)` for what it refuses) and
+ * gives it to `api.openapi(route, handler)`. Handlers get adapters from `c.var.deps`, validated input from
+ * `c.req.valid(…)`, throw `DataStreamError`, and return success alone. `...needsApiKey` makes a route answer
+ * holders of an API key only and sets `c.var.user`; without it a route is public or checks access itself.
+ */
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { User } from "../../catalog/users.ts";
+import { requireAdmin, requireUser } from "../auth.ts";
+import { depsFrom, type Deps } from "../deps.ts";
+import type { Env } from "../env.ts";
+import type { Log } from "../log.ts";
+import {
+  answerFailure,
+  answerUnknown,
+  limitBody,
+  protectAnswer,
+  recordRequest,
+  refuseInvalid,
+} from "./middleware.ts";
+
+export interface ApiVariables {
+  readonly deps: Deps;
+  /** Also in the `X-Request-Id` header and in every problem. */
+  readonly requestId: string;
+  /** Carries the request's id. */
+  readonly log: Log;
+  /** Only behind `requireUser`. */
+  readonly user: User;
+}
+
+export interface ApiEnv {
+  Bindings: Env;
+  Variables: ApiVariables;
+}
+
+export type Api = OpenAPIHono<ApiEnv>;
+
+/** An application without routes. */
+export function createApi(): Api {
+  const api = new OpenAPIHono<ApiEnv>({ defaultHook: refuseInvalid });
+  api.use(recordRequest, protectAnswer);
+  api.use("/api/*", limitBody, async (c, next) => {
+    c.set("deps", await depsFrom(c.env));
+    await next();
+  });
+  api.onError(answerFailure);
+  api.notFound((c) => answerUnknown(c, api.router));
+  return api;
+}
+
+/** Spread into `createRoute`: an API key is needed; `c.var.user` is its user. */
+export const needsApiKey: { readonly security: { api_key: [] }[]; readonly middleware: typeof requireUser } =
+  {
+    security: [{ api_key: [] }],
+    middleware: requireUser,
+  };
+
+/** The same for administrators only. */
+export const needsAdmin: {
+  readonly security: { api_key: [] }[];
+  readonly middleware: [typeof requireUser, typeof requireAdmin];
+} = { security: [{ api_key: [] }], middleware: [requireUser, requireAdmin] };

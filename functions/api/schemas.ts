@@ -1,0 +1,32 @@
+/** Pieces that the schemas of several routes share. JSON is snake_case, hashes are lowercase hex, times ISO 8601. */
+import { z } from "@hono/zod-openapi";
+
+interface JsonAnswer<S extends z.ZodType> {
+  readonly description: string;
+  readonly content: { readonly "application/json": { readonly schema: S } };
+}
+
+/** One entry of a route's `responses`. */
+export function jsonAnswer<S extends z.ZodType>(schema: S, description: string): JsonAnswer<S> {
+  return { description, content: { "application/json": { schema } } };
+}
+
+interface JsonBody<S extends z.ZodType> {
+  readonly required: true;
+  readonly content: { readonly "application/json": { readonly schema: S } };
+}
+
+/** `request.body` of a route. Use strict objects, so that a misspelt field is refused and not ignored. */
+export function jsonBody<S extends z.ZodType>(schema: S): JsonBody<S> {
+  return { required: true, content: { "application/json": { schema } } };
+}
+
+export const Uuid: z.ZodUUID = z.uuid().openapi({ example: "9b2f3c1e-5a41-4d0e-8f5b-2f6a4c1d7e90" });
+/** A 32-byte digest. */
+export const Digest: z.ZodString = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, "must be 64 lowercase hexadecimal digits.")
+  .openapi({ example: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262" });
+export const Time: z.ZodString = z
+  .string()
+  .openapi({ format: "date-time", example: "2026-11-01T12:00:00.000Z" });

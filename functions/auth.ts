@@ -1,0 +1,57 @@
+/**
+ * API keys: `cyx_` and 32 random bytes in base64url. Only their SHA-256 is stored; with 256 random bits a
+ * slow hash would add nothing. A missing, malformed, unknown and revoked key are answered alike.
+ */
+import { createMiddleware } from "hono/factory";
+import { findUserByKeyHash, type User } from "../catalog/users.ts";
+import { DataStreamError } from "../core/errors.ts";
+import type { Sql } from "../core/ports.ts";
+import type { ApiEnv } from "./api/app.ts";
+
+const API_KEY = /^cyx_[A-Za-z0-9_-]{43}$/;
+
+/** The credential after `Bearer`, or undefined. */
+export function bearerCredential(headers: Headers): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
+export function isApiKey(credential: string): boolean {
+  return API_KEY.test(credential);
+}
+
+export async function hashApiKey(apiKey: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(apiKey)));
+}
+
+/** @throws DataStreamError `unauthenticated`, in the same words whatever was wrong. */
+export async function authenticate(sql: Sql, headers: Headers): Promise<User> {
+  const credential = bearerCredential(headers) ?? "";
+  // The lookup happens for every request, so that its time says nothing about the key's form.
+  const user = await findUserByKeyHash(sql, await hashApiKey(credential));
+  if (user === undefined || !isApiKey(credential)) throw unauthenticated();
+  return user;
+}
+
+export function unauthenticated(): DataStreamError {
+  return new DataStreamError("unauthenticated", "Send a valid API key as `Authorization: Bearer cyx_…`.");
+}
+
+/** Lets holders of an API key through and sets `c.var.user`. */
+export const requireUser: ReturnType<typeof createMiddleware<ApiEnv>> = createMiddleware<ApiEnv>(
+  async (c, next) => {
+    const user = await authenticate(c.var.deps.sql, c.req.raw.headers);
+    c.set("user", user);
+    c.set("log", c.var.log.with({ user_id: user.id }));
+    await next();
+  },
+);
+
+/** After `requireUser`: lets administrators through. */
+export const requireAdmin: ReturnType<typeof createMiddleware<ApiEnv>> = createMiddleware<ApiEnv>(
+  async (c, next) => {
+    if (c.var.user.role !== "admin") {
+      throw new DataStreamError("permission_denied", "This needs an API key of an administrator.");
+    }
+    await next();
+  },
+);

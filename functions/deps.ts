@@ -1,0 +1,124 @@
+/**
+ * The only place that builds adapters: bindings in, ports out. One `Deps` per isolate, for every surface
+ * and both Durable Object classes.
+ */
+import type { Clock, ShardStore, Sql } from "../core/ports.ts";
+import { DataStreamError } from "../core/errors.ts";
+import {
+  GC_GRACE_MS,
+  INVOCATION_SUBREQUESTS,
+  ISOLATE_BUDGET_BYTES,
+  UPLOAD_LEASE_MS,
+} from "../core/limits.ts";
+import { type Kernels, loadKernels } from "../kernels/index.ts";
+import { ByteBudget } from "../storage/byte-budget.ts";
+import { HttpShardStore } from "../storage/http-shard-store.ts";
+import type { StorageNode, StorageNodes } from "../storage/nodes.ts";
+import { R2ShardStore } from "../storage/r2-shard-store.ts";
+import { type Env, STORAGE_NODE_BINDINGS } from "./env.ts";
+import { createLog, type Log } from "./log.ts";
+import { neonSql } from "./neon.ts";
+
+export interface Config {
+  /** `iss` of access tokens. */
+  readonly issuer: string;
+  /** Subrequests after which a stream hands over to a new invocation. */
+  readonly invocationSubrequests: number;
+  readonly gcGraceMs: number;
+  readonly uploadLeaseMs: number;
+}
+
+/** What every surface works with. Values are shared by all requests of the isolate. */
+export interface Deps {
+  readonly sql: Sql;
+  /** As of at most `NODES_TTL_MS` ago. */
+  readonly nodes: StorageNodes;
+  readonly kernels: Kernels;
+  /** The isolate's one bound on bytes held. */
+  readonly budget: ByteBudget;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly config: Config;
+}
+
+/** How long an isolate may miss a new storage node, or a change of one's state. */
+const NODES_TTL_MS = 30_000;
+
+interface Isolate {
+  readonly env: Env;
+  readonly base: Omit<Deps, "nodes" | "kernels">;
+  kernels?: Promise<Kernels>;
+  nodes?: { readonly value: StorageNodes; readonly readAt: number };
+}
+
+let isolate: Isolate | undefined;
+
+/**
+ * Adapters over this isolate's bindings. The first call compiles the kernels and reads the storage nodes.
+ * @throws DataStreamError `unavailable` when the database does not answer.
+ */
+export async function depsFrom(env: Env): Promise<Deps> {
+  isolate ??= { env, base: baseFrom(env) };
+  // Compiling is no I/O, so one request may wait for a compilation that another began …
+  isolate.kernels ??= loadKernels();
+  const kernels = await isolate.kernels;
+  // … but a query belongs to the request that made it: only its answer is shared.
+  const now = isolate.base.clock.now();
+  if (isolate.nodes === undefined || now - isolate.nodes.readAt > NODES_TTL_MS) {
+    isolate.nodes = { value: await readNodes(isolate.base.sql, env), readAt: now };
+  }
+  return { ...isolate.base, kernels, nodes: isolate.nodes.value };
+}
+
+function baseFrom(env: Env): Isolate["base"] {
+  return {
+    sql: neonSql(env.DATABASE_URL, env.NEON_LOCAL),
+    budget: new ByteBudget(ISOLATE_BUDGET_BYTES),
+    clock: { now: () => Date.now() },
+    log: createLog(),
+    config: {
+      issuer: env.ISSUER,
+      invocationSubrequests: override(env, "INVOCATION_SUBREQUESTS", INVOCATION_SUBREQUESTS),
+      gcGraceMs: override(env, "GC_GRACE_MS", GC_GRACE_MS),
+      uploadLeaseMs: override(env, "UPLOAD_LEASE_MS", UPLOAD_LEASE_MS),
+    },
+  };
+}
+
+type Override = "INVOCATION_SUBREQUESTS" | "GC_GRACE_MS" | "UPLOAD_LEASE_MS";
+
+function override(env: Env, name: Override, standard: number): number {
+  const text = env[name];
+  if (text === undefined || text === "") return standard;
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new DataStreamError("internal", `${name} must be a positive integer; unset it for ${standard}.`);
+}
+
+async function readNodes(sql: Sql, env: Env): Promise<StorageNodes> {
+  const rows = await sql.query({
+    text: "SELECT id, name, kind, address, state FROM storage_nodes",
+    values: [],
+  });
+  return new Map(
+    rows.map((row) => {
+      const name = row.name as string;
+      const store = storeOf(env, name, row.kind as string, row.address as string);
+      return [
+        row.id as string,
+        { id: row.id as string, name, state: row.state as StorageNode["state"], store },
+      ];
+    }),
+  );
+}
+
+function storeOf(env: Env, name: string, kind: string, address: string): ShardStore {
+  if (kind === "http") return new HttpShardStore(address, name);
+  const binding = STORAGE_NODE_BINDINGS.find((each) => each === address);
+  const bucket = binding && (env[binding] as R2Bucket | undefined);
+  if (bucket !== undefined) return new R2ShardStore(bucket, name);
+  throw new DataStreamError(
+    "internal",
+    `The storage node ${name} is not bound to this gateway: bind ${address}.`,
+  );
+}

@@ -1,0 +1,32 @@
+/**
+ * What the platform hands to the Worker: bindings, variables and secrets, as `wrangler.toml` declares them.
+ * `docs/configuration.md` explains each; only `functions/deps.ts` turns them into adapters.
+ */
+export interface Env extends Readonly<Record<StorageNodeBinding, R2Bucket>> {
+  readonly STREAM_SESSIONS: DurableObjectNamespace;
+  readonly DATASET_JOBS: DurableObjectNamespace;
+  /** Secret. PostgreSQL connection string of the pooled Neon host. */
+  readonly DATABASE_URL: string;
+  /** Secret. `{"keys": [private Ed25519 JWKs with kid]}`: the first signs, all verify. */
+  readonly SIGNING_KEYS: string;
+  /** `iss` of access tokens: the public URL of this gateway. */
+  readonly ISSUER: string;
+  /** `127.0.0.1:PORT` of the local stack's database bridge; unset in production. */
+  readonly NEON_LOCAL?: string;
+  /** Overrides of core/limits.ts, for tests: positive integers. */
+  readonly INVOCATION_SUBREQUESTS?: string;
+  readonly GC_GRACE_MS?: string;
+  readonly UPLOAD_LEASE_MS?: string;
+}
+
+/** Storage nodes of kind `r2` name one of these as their address. */
+export type StorageNodeBinding = "NODE_1" | "NODE_2" | "NODE_3" | "NODE_4" | "NODE_5" | "NODE_6";
+
+export const STORAGE_NODE_BINDINGS: readonly StorageNodeBinding[] = [
+  "NODE_1",
+  "NODE_2",
+  "NODE_3",
+  "NODE_4",
+  "NODE_5",
+  "NODE_6",
+];
