@@ -1,0 +1,81 @@
+/** Access tokens that were issued: their hashes, never the tokens. */
+import type { Sql } from "../core/ports.ts";
+import type { Scope } from "../core/access/scopes.ts";
+import { type DatasetRow, DATASET_COLUMNS, parseDataset, standingOf } from "./datasets.ts";
+import type { Standing } from "../core/access/scopes.ts";
+import { dateOf, statement, textOf, textsOf } from "./sql.ts";
+
+export interface NewToken {
+  readonly id: string;
+  readonly datasetId: string;
+  readonly issuedBy: string;
+  /** SHA-256 of the whole token. */
+  readonly tokenHash: Uint8Array;
+  readonly scopes: readonly Scope[];
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+}
+
+/** @returns false when the dataset version is no longer there. */
+export async function insertToken(sql: Sql, token: NewToken): Promise<boolean> {
+  const rows = await sql.query(statement`
+    INSERT INTO data_access_tokens (id, dataset_id, issued_by, token_hash, scopes, created_at, expires_at)
+    SELECT ${token.id}::uuid, id, ${token.issuedBy}::uuid, ${token.tokenHash}::bytea, ${token.scopes}::text[],
+      ${token.createdAt.toISOString()}::timestamptz, ${token.expiresAt.toISOString()}::timestamptz
+    FROM datasets WHERE id = ${token.datasetId} AND state = 'ready'
+    RETURNING id`);
+  return rows.length === 1;
+}
+
+/** A token that is not revoked, with what it opens and how its issuer stands to that now. */
+export interface LiveToken {
+  readonly id: string;
+  readonly issuedBy: string;
+  readonly scopes: readonly Scope[];
+  readonly expiresAt: Date;
+  readonly dataset: DatasetRow;
+  readonly standing: Standing;
+}
+
+/** Undefined when the token was never issued here, was revoked, or its dataset version is gone. NOT checked: expiry. */
+export async function findLiveToken(sql: Sql, tokenHash: Uint8Array): Promise<LiveToken | undefined> {
+  const { text, values } = statement`
+    FROM data_access_tokens t
+    JOIN dataset_summary d ON d.id = t.dataset_id
+    JOIN objects m ON m.id = d.manifest_object_id
+    LEFT JOIN dataset_shares s ON s.dataset_id = d.id AND s.shared_with_user_id = t.issued_by
+      AND (s.expires_at IS NULL OR s.expires_at > now())
+    WHERE t.token_hash = ${tokenHash} AND t.revoked_at IS NULL`;
+  const [row] = await sql.query({
+    text: `SELECT t.id AS token_id, t.issued_by, t.scopes, t.expires_at, d.owner_id = t.issued_by AS is_owner,
+      COALESCE(s.permissions, '{}') AS shared, ${DATASET_COLUMNS} ${text}`,
+    values,
+  });
+  if (row === undefined) return undefined;
+  return {
+    id: textOf(row, "token_id"),
+    issuedBy: textOf(row, "issued_by"),
+    scopes: textsOf(row, "scopes") as readonly Scope[],
+    expiresAt: dateOf(row, "expires_at"),
+    dataset: parseDataset(row),
+    standing: standingOf(row),
+  };
+}
+
+/**
+ * Revokes a token that the user issued, or one for a dataset that the user owns. Revoking again is no error.
+ * @returns the dataset version, or undefined when there is no such token that this user may revoke.
+ */
+export async function revokeToken(
+  sql: Sql,
+  userId: string,
+  tokenId: string,
+  now: Date,
+): Promise<{ readonly datasetId: string } | undefined> {
+  const [row] = await sql.query(statement`
+    UPDATE data_access_tokens t SET revoked_at = COALESCE(t.revoked_at, ${now.toISOString()}::timestamptz)
+    FROM datasets d
+    WHERE t.id = ${tokenId} AND d.id = t.dataset_id AND (t.issued_by = ${userId} OR d.owner_id = ${userId})
+    RETURNING t.dataset_id`);
+  return row && { datasetId: textOf(row, "dataset_id") };
+}

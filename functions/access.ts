@@ -1,0 +1,184 @@
+/**
+ * Who may do what with which dataset version. Every surface asks here, and nowhere else.
+ *
+ * A caller who may not see a dataset gets the answer of one who asked for a dataset that does not exist:
+ * the same code and the same words. So access comes before any other property of the dataset is looked at.
+ */
+import { type Action, type Scope, tokenMay, userMay } from "../core/access/scopes.ts";
+import { equalBytes } from "../core/bytes.ts";
+import { type DatasetReference, parseDatasetReference } from "../core/dataset/name.ts";
+import {
+  displayedTrust,
+  effectiveTrust,
+  gate,
+  parseTrustLevel,
+  type TrustEvidence,
+  type TrustLevel,
+} from "../core/dataset/trust.ts";
+import { DataStreamError } from "../core/errors.ts";
+import type { Clock, Sql } from "../core/ports.ts";
+import { type DatasetRow, findDataset } from "../catalog/datasets.ts";
+import { findLiveToken } from "../catalog/tokens.ts";
+import { authenticate, bearerCredential, isApiKey, unauthenticated } from "./auth.ts";
+import { invalidToken, tokenHash, type TokenSigner } from "./tokens.ts";
+
+export interface AccessDeps {
+  readonly sql: Sql;
+  readonly tokens: TokenSigner;
+  readonly clock: Clock;
+}
+
+/** Who asks: a user by API key, or the holder of an access token, which is checked with the dataset. */
+export type Caller =
+  | { readonly kind: "user"; readonly userId: string }
+  | { readonly kind: "token"; readonly token: string };
+
+export interface Access {
+  readonly dataset: DatasetRow;
+  /** In whose name: the user, or the issuer of the token. */
+  readonly userId: string;
+  /** The level that the gate compares, as it is for that user. */
+  readonly trustLevel: TrustLevel;
+  /** Undefined for a user with an API key. */
+  readonly token:
+    | { readonly id: string; readonly scopes: readonly Scope[]; readonly expiresAt: Date }
+    | undefined;
+}
+
+/** What a stream may rely on from its first request on. */
+export interface StreamAccess {
+  readonly dataset: DatasetRow;
+  /** Id of the user who issued the token. */
+  readonly issuedBy: string;
+  readonly tokenId: string;
+  readonly expiresAt: Date;
+  readonly trustLevel: TrustLevel;
+}
+
+/**
+ * @param accessToken the token of a message's own field; where it is empty, the `Authorization` header counts.
+ * @throws `unauthenticated` without a valid API key and without anything that could be a token.
+ */
+export async function callerFrom(sql: Sql, headers: Headers, accessToken: string = ""): Promise<Caller> {
+  if (accessToken !== "") return { kind: "token", token: accessToken };
+  const credential = bearerCredential(headers);
+  if (credential === undefined) throw unauthenticated();
+  if (!isApiKey(credential)) return { kind: "token", token: credential };
+  return { kind: "user", userId: (await authenticate(sql, headers)).id };
+}
+
+/**
+ * Finds the dataset version that `reference` means to the caller, if the caller may do `action` with it.
+ * @throws `invalid_argument` for a malformed reference; `unauthenticated` for a bad token; for a dataset that does
+ *   not exist or is out of reach `not_found` to users, `permission_denied` to holders of tokens.
+ */
+export async function authorize(
+  deps: AccessDeps,
+  caller: Caller,
+  reference: string,
+  action: Action,
+): Promise<Access> {
+  const wanted = parseDatasetReference(reference);
+  if (caller.kind === "token") return authorizeToken(deps, caller.token, wanted, action);
+  const found = await findDataset(deps.sql, caller.userId, wanted);
+  if (found === undefined) throw outOfReach();
+  const { dataset, standing } = found;
+  if (!userMay(action, standing)) throw notPermitted(action);
+  return {
+    dataset,
+    userId: caller.userId,
+    trustLevel: trustFor(dataset, caller.userId).effective,
+    token: undefined,
+  };
+}
+
+/**
+ * All gates before the first byte of a stream: the token, what it opens, its scope, its issuer's rights, trust.
+ * @param request.maxTrustLevel as on the wire, unchecked.
+ * @throws what `authorize` throws; `permission_denied` naming both levels when the dataset is not trusted enough.
+ */
+export async function authorizeStream(
+  deps: AccessDeps,
+  request: { readonly datasetRef: string; readonly token: string; readonly maxTrustLevel: number },
+): Promise<StreamAccess> {
+  const maxTrustLevel = parseTrustLevel(request.maxTrustLevel);
+  const wanted = parseDatasetReference(request.datasetRef);
+  const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request.token, wanted, "stream");
+  gate(trustLevel, maxTrustLevel);
+  return { dataset, issuedBy: userId, tokenId: token.id, expiresAt: token.expiresAt, trustLevel };
+}
+
+/** How far the dataset is vouched for: as the gate takes it for this user, and as it is shown. */
+export function trustFor(
+  dataset: Pick<DatasetRow, "ownerId" | "publicTrustLevel">,
+  userId: string,
+): { readonly effective: TrustLevel; readonly displayed: TrustLevel } {
+  const evidence: TrustEvidence[] = [];
+  if (dataset.ownerId === userId) evidence.push({ kind: "owner" });
+  if (dataset.publicTrustLevel === 2) evidence.push({ kind: "registry" });
+  return { effective: effectiveTrust(evidence), displayed: displayedTrust(evidence) };
+}
+
+async function authorizeToken(
+  deps: AccessDeps,
+  token: string,
+  wanted: DatasetReference,
+  action: Action,
+): Promise<Access & { readonly token: NonNullable<Access["token"]> }> {
+  const claims = await deps.tokens.verify(token, deps.clock.now());
+  const live = await findLiveToken(deps.sql, await tokenHash(token));
+  if (live === undefined || live.id !== claims.id || live.dataset.id !== claims.datasetId)
+    throw invalidToken();
+  const { dataset, standing, issuedBy, scopes } = live;
+  // An issuer's lost share closes its tokens like a reference to something else: nothing is told apart.
+  if (!isMeant(wanted, dataset) || !userMay("describe", standing)) throw notOpened();
+  if (!tokenMay(action, scopes) || !userMay(action, standing)) throw notPermitted(action);
+  return {
+    dataset,
+    userId: issuedBy,
+    trustLevel: trustFor(dataset, issuedBy).effective,
+    token: { id: live.id, scopes, expiresAt: live.expiresAt },
+  };
+}
+
+/** A token opens one version, so a name without a version means that one, not the newest. */
+function isMeant(wanted: DatasetReference, dataset: DatasetRow): boolean {
+  return (
+    (wanted.id === undefined || wanted.id === dataset.id) &&
+    (wanted.name === undefined || wanted.name === dataset.name) &&
+    (wanted.owner === undefined || wanted.owner === dataset.ownerName) &&
+    (wanted.version === undefined || wanted.version === dataset.version) &&
+    (wanted.contentHash === undefined || equalBytes(wanted.contentHash, dataset.contentHash))
+  );
+}
+
+function outOfReach(): DataStreamError {
+  return new DataStreamError(
+    "not_found",
+    "dataset_id: there is no such dataset, or it is not shared with you.",
+    {
+      details: { field: "dataset_id" },
+    },
+  );
+}
+
+function notOpened(): DataStreamError {
+  return new DataStreamError(
+    "permission_denied",
+    "access_token: the access token does not open this dataset.",
+    {
+      details: { field: "access_token" },
+    },
+  );
+}
+
+/** Only for callers who know the dataset. */
+function notPermitted(action: Action): DataStreamError {
+  return new DataStreamError(
+    "permission_denied",
+    `You have access to this dataset, but not the right to ${action}.`,
+    {
+      details: { needs: action },
+    },
+  );
+}
