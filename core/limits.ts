@@ -81,6 +81,13 @@ export const BATCH_MAX_ITEMS: number = 65_536;
 export const ITEM_MAX_BYTES: number = 32 * MIB;
 /** Largest batch, so that a message, its successor and the reads for it fit the isolate. */
 export const BATCH_MAX_BYTES: number = 32 * MIB;
+/** Batches of one leased window: what a stream locates, chains and records ahead in one step. */
+export const WINDOW_MAX_BATCHES: number = 8;
+/** A window takes no further batch when it has so many items or bytes. */
+export const WINDOW_TARGET_ITEMS: number = 1_024;
+export const WINDOW_TARGET_BYTES: number = 8 * MIB;
+/** A stream that nobody attached to for so long is forgotten: its id starts anew. */
+export const STREAM_SESSION_IDLE_MS: number = 30 * 24 * 3_600_000;
 /** Ranks of one stream. */
 export const WORLD_SIZE_MAX: number = 65_536;
 /** Lanes of a block shuffle. */
@@ -111,3 +118,7 @@ export const GLOB_MAX_DEEP_STARS: number = 3;
 export const TOKEN_TTL_DEFAULT_SECONDS: number = 24 * 3_600;
 export const TOKEN_TTL_MAX_SECONDS: number = 30 * 24 * 3_600;
 export const TOKEN_TTL_MIN_SECONDS: number = 60;
+
+// --- Companion --------------------------------------------------------------
+/** Buffers of a tensor ring: one in use, one ready, two being filled. */
+export const SLOTS_DEFAULT: number = 4;

@@ -1,0 +1,166 @@
+import type { DataStreamClient } from "../client/client.ts";
+import { Prefetch } from "../client/stream/prefetch.ts";
+import type { Batch } from "../client/stream/batch.ts";
+import type { StreamOptions } from "../client/stream/options.ts";
+import { DataStreamError, invalidArgument } from "../core/errors.ts";
+import { SLOTS_DEFAULT } from "../core/limits.ts";
+import { decoderFor, type Decoder } from "./decode/decoder.ts";
+import { hostMemory, type DeviceBackend } from "./device.ts";
+import { SlotRing, type Slot } from "./slot-ring.ts";
+import { itemBytes, tensorArray, type ItemFormat, type TensorArray, type TensorLayout } from "./tensor.ts";
+
+/** A verified and decoded batch in one contiguous tensor. */
+export interface TensorBatch {
+  /** N × item shape, row-major. A view of a ring slot: valid until the next batch is asked for, unless kept. */
+  readonly data: TensorArray;
+  readonly shape: readonly number[];
+  readonly dtype: ItemFormat["dtype"];
+  readonly layout: TensorLayout;
+  /** Class index of each item, where the schema takes labels from paths. */
+  readonly labels: Int32Array | undefined;
+  /** The batch as it came: paths, indices, position, acknowledgement. */
+  readonly source: Batch;
+  /** Keeps `data` valid until the returned function is called. At least two slots must stay free. */
+  keep(): () => void;
+}
+
+export interface TensorStreamOptions extends StreamOptions {
+  readonly backend?: DeviceBackend;
+  /** Buffers in the ring: one with the consumer, the rest ready or being filled. Default 4, at least 2. */
+  readonly slots?: number;
+}
+
+/**
+ * Streams batches as tensors. The next batches are received, verified and decoded while the consumer
+ * works on the current one.
+ * @throws VerificationError or DataStreamError of the stream; `invalid_argument` for an item that does not decode;
+ *   `resource_exhausted` when the consumer keeps so many batches that the ring is spent.
+ */
+export async function* streamTensors(
+  client: DataStreamClient,
+  options: TensorStreamOptions,
+): AsyncGenerator<TensorBatch, void, undefined> {
+  const slots = options.slots ?? SLOTS_DEFAULT;
+  if (!Number.isInteger(slots) || slots < 2)
+    throw invalidArgument("slots", "must be a whole number of at least 2.");
+  const dataset = await client.openDataset(options.dataset, options.accessToken);
+  const filler = new Filler(
+    decoderFor(dataset.schema),
+    options.backend ?? hostMemory,
+    slots,
+    options.batchSize,
+  );
+  // Acknowledging follows the consumer, not the decoder, which runs ahead of it.
+  const batches = client.streamBatches({ ...options, acknowledge: "manual" });
+  const ready = new Prefetch(filler.fill(batches), Math.max(1, slots - 2));
+  try {
+    for await (const filled of ready) {
+      filler.handOver(filled.slot);
+      yield tensorBatch(filled, filler);
+      filler.takeBack(filled.slot);
+      if (options.acknowledge !== "manual") void filled.batch.acknowledge().catch(() => undefined);
+    }
+    await filler.lastAcknowledged(options.acknowledge !== "manual");
+  } finally {
+    filler.close();
+    await ready.close();
+  }
+}
+
+interface Filled {
+  readonly batch: Batch;
+  readonly slot: Slot;
+  readonly format: ItemFormat;
+}
+
+class Filler {
+  readonly #decoder: Decoder;
+  readonly #backend: DeviceBackend;
+  readonly #slots: number;
+  readonly #batchSize: number;
+  readonly #kept = new Set<Slot>();
+  #format: ItemFormat | undefined;
+  #ring: SlotRing | undefined;
+  #last: Batch | undefined;
+
+  constructor(decoder: Decoder, backend: DeviceBackend, slots: number, batchSize: number) {
+    this.#decoder = decoder;
+    this.#backend = backend;
+    this.#slots = slots;
+    this.#batchSize = batchSize;
+  }
+
+  async *fill(batches: AsyncIterable<Batch>): AsyncGenerator<Filled, void, undefined> {
+    for await (const batch of batches) {
+      const first = { path: batch.paths[0] as string, bytes: batch.items[0] as Uint8Array };
+      const format = (this.#format ??= this.#decoder.format(first));
+      this.#ring ??= new SlotRing(this.#backend, this.#slots, itemBytes(format) * this.#batchSize);
+      const slot = await this.#ring.acquire();
+      try {
+        await this.#decodeInto(slot, batch, format);
+      } catch (error) {
+        slot.release();
+        throw error;
+      }
+      this.#last = batch;
+      yield { batch, slot, format };
+    }
+  }
+
+  async #decodeInto(slot: Slot, batch: Batch, format: ItemFormat): Promise<void> {
+    const size = itemBytes(format);
+    for (const [i, bytes] of batch.items.entries()) {
+      const into = slot.buffer.host.subarray(i * size, (i + 1) * size);
+      this.#decoder.decode({ path: batch.paths[i] as string, bytes }, format, into);
+    }
+    await slot.buffer.publish(batch.items.length * size);
+  }
+
+  /** A kept slot is the consumer's; with one left to fill and one to hand over the stream can still go on. */
+  keep(slot: Slot): () => void {
+    if (this.#kept.size + 2 > this.#slots - 1) {
+      throw new DataStreamError(
+        "resource_exhausted",
+        `The training loop keeps ${this.#kept.size} of ${this.#slots} batches; release some, copy the data, or raise slots.`,
+        { details: { field: "slots", limit: this.#slots } },
+      );
+    }
+    this.#kept.add(slot);
+    return () => {
+      if (this.#kept.delete(slot) && !this.#current.has(slot)) slot.release();
+    };
+  }
+
+  readonly #current = new Set<Slot>();
+
+  handOver(slot: Slot): void {
+    this.#current.add(slot);
+  }
+
+  takeBack(slot: Slot): void {
+    this.#current.delete(slot);
+    if (!this.#kept.has(slot)) slot.release();
+  }
+
+  async lastAcknowledged(automatic: boolean): Promise<void> {
+    if (automatic) await this.#last?.acknowledge();
+  }
+
+  close(): void {
+    this.#ring?.close();
+  }
+}
+
+function tensorBatch({ batch, slot, format }: Filled, filler: Filler): TensorBatch {
+  const { host } = slot.buffer;
+  const count = batch.items.length;
+  return {
+    data: tensorArray(format.dtype, host.buffer, host.byteOffset, count * itemBytes(format)),
+    shape: [count, ...format.shape],
+    dtype: format.dtype,
+    layout: format.layout,
+    labels: batch.labels === undefined ? undefined : Int32Array.from(batch.labels),
+    source: batch,
+    keep: () => filler.keep(slot),
+  };
+}
