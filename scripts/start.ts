@@ -17,6 +17,7 @@ interface Options {
   readonly bridgePort: number;
   readonly owner: string;
   readonly directory: string;
+  readonly entry?: string;
 }
 
 const options = new Command("npm start --")
@@ -26,6 +27,7 @@ const options = new Command("npm start --")
   .option("--bridge-port <port>", "Neon bridge", asPort, 54_330)
   .option("--owner <name>", "user that the first start creates", "owner")
   .option("--directory <path>", "keeps everything between starts", join(ROOT, ".cyxcloud"))
+  .option("--entry <module>", "Worker to run instead of functions/gateway.ts")
   .parse()
   .opts<Options>();
 
@@ -57,6 +59,7 @@ async function start(): Promise<Stack> {
       databasePort: options.databasePort,
       bridgePort: options.bridgePort,
       ownerName: options.owner,
+      ...(options.entry !== undefined && { entry: options.entry }),
     });
   } catch (error) {
     const expected = error instanceof PortBusyError || error instanceof StackRunningError;

@@ -7,7 +7,10 @@ export type WorkerModule =
   | { readonly type: "ESModule"; readonly path: string; readonly contents: string }
   | { readonly type: "CompiledWasm"; readonly path: string; readonly contents: Uint8Array<ArrayBuffer> };
 
-/** @param entry absolute path of the module with the Worker's exports, which becomes the first module. */
+/**
+ * @param entry absolute path of the module with the Worker's exports, which becomes the first module.
+ * @returns modules under the root `/`.
+ */
 export async function bundleWorker(entry: string): Promise<WorkerModule[]> {
   const wasm = new Map<string, string>();
   const result = await build({
@@ -27,9 +30,13 @@ export async function bundleWorker(entry: string): Promise<WorkerModule[]> {
   });
   const contents = result.outputFiles[0]?.text ?? "";
   const modules = [...wasm].map(async ([path, file]) => {
-    return { type: "CompiledWasm", path, contents: new Uint8Array(await readFile(file)) } as const;
+    return {
+      type: "CompiledWasm",
+      path: `/${path}`,
+      contents: new Uint8Array(await readFile(file)),
+    } as const;
   });
-  return [{ type: "ESModule", path: "worker.js", contents }, ...(await Promise.all(modules))];
+  return [{ type: "ESModule", path: "/worker.js", contents }, ...(await Promise.all(modules))];
 }
 
 /** Imports of `*.wasm` stay imports, of a module named after the file. */

@@ -52,26 +52,29 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
   let bindings = options.bindings;
   const start = async (): Promise<Miniflare> => {
-    const miniflare = new Miniflare(
-      convertV4MiniflareOptions({
-        name: WORKER,
-        host: LOOPBACK,
-        port,
-        cf: false,
-        telemetry: { enabled: false },
-        log: new NoOpLog(),
-        handleStructuredLogs: options.onLog ?? printProblems,
-        resourcePersistencePath: options.directory,
-        compatibilityDate: compatibilityDate(),
-        modulesRoot: "/",
-        modules: modules.map((module) => ({ ...module, path: `/${module.path}` })),
-        bindings: { ...bindings },
-        r2Buckets: Object.fromEntries(nodeNumbers().map((n) => [`NODE_${n}`, `node-${n}`])),
-        durableObjects: {
-          STREAM_SESSIONS: { className: "StreamSession", useSQLite: true },
-          DATASET_JOBS: { className: "DatasetJob", useSQLite: true },
-        },
-      }),
+    const miniflare = keepingSignals(
+      () =>
+        new Miniflare(
+          convertV4MiniflareOptions({
+            name: WORKER,
+            host: LOOPBACK,
+            port,
+            cf: false,
+            telemetry: { enabled: false },
+            log: new NoOpLog(),
+            handleStructuredLogs: options.onLog ?? printProblems,
+            resourcePersistencePath: options.directory,
+            compatibilityDate: compatibilityDate(),
+            modulesRoot: "/",
+            modules: [...modules],
+            bindings: { ...bindings },
+            r2Buckets: Object.fromEntries(nodeNumbers().map((n) => [`NODE_${n}`, `node-${n}`])),
+            durableObjects: {
+              STREAM_SESSIONS: { className: "StreamSession", useSQLite: true },
+              DATASET_JOBS: { className: "DatasetJob", useSQLite: true },
+            },
+          }),
+        ),
     );
     await miniflare.ready;
     return miniflare;
@@ -98,6 +101,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
 export function nodeNumbers(): number[] {
   return Array.from({ length: NODE_COUNT }, (_, index) => index + 1);
+}
+
+/** Miniflare would end this process on its own at the first signal; when to end is for the caller to decide. */
+function keepingSignals<T>(make: () => T): T {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const before = new Set(signals.flatMap((signal) => process.listeners(signal)));
+  const made = make();
+  for (const signal of signals) {
+    for (const added of process.listeners(signal)) if (!before.has(added)) process.off(signal, added);
+  }
+  return made;
 }
 
 /** Makes Miniflare start workerd through a script that ends it when this process is killed. */

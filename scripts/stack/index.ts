@@ -2,6 +2,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { bootstrap } from "../bootstrap.ts";
 import { type Gateway, type GatewayLog, startGateway } from "./gateway.ts";
 import { migrate } from "./migrate.ts";
@@ -12,6 +13,8 @@ import { connectSql, type SqlConnection } from "./sql.ts";
 import { claim, loadSecrets, saveSecrets, type StackSecrets } from "./state.ts";
 
 const DATABASE = "cyxcloud";
+/** A killed stack's workerd looks for its parent every second (workerd.sh), and until then holds port and storage. */
+const ORPHAN_LIFETIME_MS = 1_500;
 /** Tokens stay valid when the gateway's port changes. */
 const ISSUER = "urn:cyxcloud:local";
 
@@ -68,7 +71,9 @@ async function start(
   stop: () => Promise<void>,
 ): Promise<Stack> {
   const directory = stateDirectory(options, cleanup);
-  cleanup.push(claim(directory));
+  const { afterCrash, release } = claim(directory);
+  cleanup.push(release);
+  if (afterCrash) await delay(ORPHAN_LIFETIME_MS);
   const secrets = loadSecrets(directory);
   // Before anything starts, so that a busy port costs no time.
   await freePort(options.gatewayPort ?? 0, "--port");

@@ -71,7 +71,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
 
   const { child, port } = await launch(home, directory, account, options);
   const pid = Number(statusLines(data)[0]);
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const ended = new Promise<void>((settle) => child.once("exit", () => settle()));
   const url = (database = "postgres"): string =>
     `postgresql://${SUPERUSER}:${password}@${LOOPBACK}:${port}/${encodeURIComponent(database)}`;
 

@@ -14,15 +14,21 @@ export class StackRunningError extends Error {
   }
 }
 
-/** Claims the directory for this process; returns what gives it back. A killed owner's claim is void. */
-export function claim(directory: string): () => void {
+export interface Claim {
+  /** Whether the last owner was killed. What it had started may live for another moment. */
+  readonly afterCrash: boolean;
+  release(): void;
+}
+
+/** Claims the directory for this process. A killed owner's claim is void. */
+export function claim(directory: string): Claim {
   mkdirSync(directory, { recursive: true });
   const file = join(directory, "running.json");
   const mine = JSON.stringify({ pid: process.pid, started: startOf(process.pid) });
-  for (;;) {
+  for (let afterCrash = false; ; afterCrash = true) {
     try {
       writeFileSync(file, mine, { flag: "wx" });
-      return () => rmSync(file, { force: true });
+      return { afterCrash, release: () => rmSync(file, { force: true }) };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     }
