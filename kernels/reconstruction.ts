@@ -48,7 +48,7 @@ export class ReconstructionPlans {
 }
 
 function sorted(indices: Iterable<number>, { k, m }: Geometry): number[] {
-  const list = [...indices].sort((a, b) => a - b);
+  const list = [...indices].toSorted((a, b) => a - b);
   list.forEach((index, i) => {
     if (!Number.isInteger(index) || index < 0 || index >= k + m) {
       throw invalidArgument("shard", `must be an index from 0 to ${k + m - 1}`);

@@ -28,7 +28,8 @@ const OPTIONS = [
 
 async function build(): Promise<Uint8Array> {
   let binary: Uint8Array | undefined;
-  const { error, stderr } = await compile(OPTIONS, {
+  const problems: string[] = [];
+  const { error } = await compile(OPTIONS, {
     readFile: async (name: string, base: string) => {
       try {
         return await readFile(new URL(name, new URL(`${base}/`, ROOT)), "utf8");
@@ -40,9 +41,10 @@ async function build(): Promise<Uint8Array> {
       if (typeof contents !== "string") binary = contents;
     },
     listFiles: () => [],
+    stderr: { write: (text: string | Uint8Array) => void problems.push(String(text)) },
   });
   if (error !== null || binary === undefined) {
-    throw new Error(`The kernels do not compile.\n${stderr.toString()}`, { cause: error });
+    throw new Error(`The kernels do not compile.\n${problems.join("")}`, { cause: error });
   }
   return binary;
 }
