@@ -2,6 +2,7 @@
  * The only place that builds adapters: bindings in, ports out. One `Deps` per isolate, for every surface
  * and both Durable Object classes.
  */
+import { ChunkCache } from "../catalog/chunk-cache.ts";
 import type { Clock, ShardStore, Sql } from "../core/ports.ts";
 import { DataStreamError } from "../core/errors.ts";
 import {
@@ -18,6 +19,7 @@ import { R2ShardStore } from "../storage/r2-shard-store.ts";
 import { type Env, STORAGE_NODE_BINDINGS } from "./env.ts";
 import { createLog, type Log } from "./log.ts";
 import { neonSql } from "./neon.ts";
+import { TokenSigner } from "./tokens.ts";
 
 export interface Config {
   /** `iss` of access tokens. */
@@ -34,6 +36,10 @@ export interface Deps {
   /** As of at most `NODES_TTL_MS` ago. */
   readonly nodes: StorageNodes;
   readonly kernels: Kernels;
+  /** Where chunks lie, as far as the isolate looked it up. */
+  readonly chunks: ChunkCache;
+  /** Signs and checks access tokens. */
+  readonly tokens: TokenSigner;
   /** The isolate's one bound on bytes held. */
   readonly budget: ByteBudget;
   readonly clock: Clock;
@@ -46,7 +52,8 @@ const NODES_TTL_MS = 30_000;
 
 interface Isolate {
   readonly env: Env;
-  readonly base: Omit<Deps, "nodes" | "kernels">;
+  readonly base: Omit<Deps, "nodes" | "kernels" | "tokens">;
+  tokens?: TokenSigner;
   kernels?: Promise<Kernels>;
   nodes?: { readonly value: StorageNodes; readonly readAt: number };
 }
@@ -54,27 +61,30 @@ interface Isolate {
 let isolate: Isolate | undefined;
 
 /**
- * Adapters over this isolate's bindings. The first call compiles the kernels and reads the storage nodes.
+ * Adapters over this isolate's bindings. The first call compiles the kernels and reads the storage nodes and keys.
  * @throws DataStreamError `unavailable` when the database does not answer.
  */
 export async function depsFrom(env: Env): Promise<Deps> {
   isolate ??= { env, base: baseFrom(env) };
-  // Compiling is no I/O, so one request may wait for a compilation that another began …
+  // Compiling is no I/O, and two instances would be too much memory: a request waits for what another began.
   isolate.kernels ??= loadKernels();
   const kernels = await isolate.kernels;
-  // … but a query belongs to the request that made it: only its answer is shared.
+  // Everything else belongs to the request that asked for it, and only its outcome is shared.
+  isolate.tokens ??= await TokenSigner.load(env.SIGNING_KEYS, env.ISSUER);
   const now = isolate.base.clock.now();
   if (isolate.nodes === undefined || now - isolate.nodes.readAt > NODES_TTL_MS) {
     isolate.nodes = { value: await readNodes(isolate.base.sql, env), readAt: now };
   }
-  return { ...isolate.base, kernels, nodes: isolate.nodes.value };
+  return { ...isolate.base, kernels, tokens: isolate.tokens, nodes: isolate.nodes.value };
 }
 
 function baseFrom(env: Env): Isolate["base"] {
+  const clock = { now: (): number => Date.now() };
   return {
     sql: neonSql(env.DATABASE_URL, env.NEON_LOCAL),
+    chunks: new ChunkCache(clock),
     budget: new ByteBudget(ISOLATE_BUDGET_BYTES),
-    clock: { now: () => Date.now() },
+    clock,
     log: createLog(),
     config: {
       issuer: env.ISSUER,
