@@ -9,7 +9,6 @@ export type WorkerModule =
 
 /**
  * @param entry absolute path of the module with the Worker's exports, which becomes the first module.
- * @returns modules under the root `/`.
  */
 export async function bundleWorker(entry: string): Promise<WorkerModule[]> {
   const wasm = new Map<string, string>();
@@ -36,7 +35,7 @@ export async function bundleWorker(entry: string): Promise<WorkerModule[]> {
       contents: new Uint8Array(await readFile(file)),
     } as const;
   });
-  return [{ type: "ESModule", path: "/worker.js", contents }, ...(await Promise.all(modules))];
+  return [{ type: "ESModule", path: "worker.js", contents }, ...(await Promise.all(modules))];
 }
 
 /** Imports of `*.wasm` stay imports, of a module named after the file. */

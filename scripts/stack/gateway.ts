@@ -1,5 +1,5 @@
 /** The gateway in workerd through the Miniflare API: six R2 buckets, two Durable Object classes, on 127.0.0.1. */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, NoOpLog } from "miniflare";
@@ -66,7 +66,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
             resourcePersistencePath: options.directory,
             compatibilityDate: compatibilityDate(),
             modulesRoot: "/",
-            modules: [...modules],
+            modules: modules.map((module) => ({ ...module, path: `/${module.path}` })),
             bindings: { ...bindings },
             r2Buckets: Object.fromEntries(nodeNumbers().map((n) => [`NODE_${n}`, `node-${n}`])),
             durableObjects: {
@@ -124,7 +124,6 @@ function guardWorkerd(): void {
 
 /** The date that production runs under, so that both agree. */
 function compatibilityDate(): string {
-  if (!existsSync(join(ROOT, "wrangler.toml"))) return "2026-11-01"; // TEMPORARY
   const wrangler = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
   const date = /^compatibility_date\s*=\s*"([\d-]+)"/m.exec(wrangler)?.[1];
   if (!date) throw new Error("wrangler.toml has no compatibility_date.");

@@ -17,7 +17,7 @@ export class StackRunningError extends Error {
 export interface Claim {
   /** Whether the last owner was killed. What it had started may live for another moment. */
   readonly afterCrash: boolean;
-  release(): void;
+  readonly release: () => void;
 }
 
 /** Claims the directory for this process. A killed owner's claim is void. */
