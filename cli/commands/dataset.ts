@@ -1,0 +1,233 @@
+import { readFile } from "node:fs/promises";
+import type { Command } from "commander";
+import ms from "ms";
+import type { Dataset, VerifyDepth } from "../../client/datasets.ts";
+import { invalidArgument } from "../../core/errors.ts";
+import { contextOf } from "../context.ts";
+import { bytes, fields, shortHash, table, time } from "../output.ts";
+import { Progress, withProgress } from "../progress.ts";
+
+export function registerDataset(program: Command): void {
+  const dataset = program.command("dataset").description("Create, inspect and verify datasets");
+  registerCreate(dataset);
+  registerInspect(dataset);
+  registerVerify(dataset);
+  registerToken(dataset);
+}
+
+interface CreateOptions {
+  readonly files: readonly string[];
+  readonly schema: string;
+  readonly description?: string;
+}
+
+function registerCreate(dataset: Command): void {
+  dataset
+    .command("create")
+    .description("Create a dataset, or a new version of one, from stored objects")
+    .argument("<name>")
+    .requiredOption("--files <bucket/glob...>", "which objects; quote the globs")
+    .requiredOption("--schema <json>", "what the items are, as JSON or @file")
+    .option("--description <text>")
+    .action(async (name: string, options: CreateOptions, command: Command) => {
+      const { client, output } = contextOf(command);
+      const schema = await parseSchemaOption(options.schema);
+      const progress = new Progress(output, "Creating");
+      const created = await withProgress(progress, () =>
+        client.datasets.create(
+          {
+            name,
+            files: options.files,
+            schema,
+            ...(options.description === undefined ? {} : { description: options.description }),
+          },
+          { onProgress: (job) => progress.update(job.done, job.total) },
+        ),
+      );
+      output.result(created, () =>
+        summary(`Created dataset: ${created.name} (version ${created.version})`, created),
+      );
+    });
+}
+
+async function parseSchemaOption(text: string): Promise<Record<string, unknown>> {
+  const json = text.startsWith("@") ? await readFile(text.slice(1), "utf8") : text;
+  try {
+    return JSON.parse(json) as Record<string, unknown>;
+  } catch {
+    throw invalidArgument(
+      "schema",
+      `is not JSON. For example: '{"type": "image", "format": "png", "labels": "path"}'`,
+    );
+  }
+}
+
+function summary(title: string, dataset: Dataset): string {
+  return fields(title, {
+    Files: dataset.file_count,
+    Size: bytes(dataset.total_size_bytes),
+    Hash: shortHash(dataset.content_hash),
+    Trust: dataset.trust,
+  });
+}
+
+function registerInspect(dataset: Command): void {
+  dataset
+    .command("list")
+    .description("List datasets")
+    .option("--search <text>", "part of the name")
+    .option("--max-trust-level <0-4>", "leave out what is trusted less", Number)
+    .action(async (options: { search?: string; maxTrustLevel?: number }, command: Command) => {
+      const { client, output } = contextOf(command);
+      const found: Dataset[] = [];
+      for await (const each of client.datasets.list(options)) found.push(each);
+      output.result(found, () =>
+        table(
+          ["NAME", "VERSION", "FILES", "SIZE", "TRUST", "HASH"],
+          found.map((each) => [
+            each.name,
+            each.version,
+            each.file_count,
+            bytes(each.total_size_bytes),
+            each.trust,
+            shortHash(each.content_hash),
+          ]),
+        ),
+      );
+    });
+
+  dataset
+    .command("info")
+    .description("Show a dataset; NAME may be NAME@VERSION or NAME@blake3:HASH")
+    .argument("<name>")
+    .action(async (name: string, _options: unknown, command: Command) => {
+      const { client, output } = contextOf(command);
+      const info = await client.datasets.get(name);
+      output.result(info, () =>
+        fields(`${info.name} (version ${info.version})`, {
+          Id: info.id,
+          Owner: info.owner,
+          Description: info.description === "" ? undefined : info.description,
+          Files: info.file_count,
+          Size: bytes(info.total_size_bytes),
+          Hash: info.content_hash,
+          "Schema hash": info.schema_hash,
+          Schema: JSON.stringify(info.schema),
+          Trust: info.trust,
+          Created: time(info.created_at),
+        }),
+      );
+    });
+
+  dataset
+    .command("files")
+    .description("List the files of a dataset in manifest order")
+    .argument("<name>")
+    .action(async (name: string, _options: unknown, command: Command) => {
+      const { client, output } = contextOf(command);
+      // A dataset may have millions of files: each is printed as it comes.
+      for await (const file of client.datasets.files(name)) {
+        output.result(file, () => `${file.content_hash}  ${bytes(file.size).padStart(9)}  ${file.path}`);
+      }
+    });
+
+  dataset
+    .command("delete")
+    .description("Delete a dataset version")
+    .argument("<name>")
+    .action(async (name: string, _options: unknown, command: Command) => {
+      const { client, output } = contextOf(command);
+      await client.datasets.delete(name);
+      output.result({ deleted: name }, () => `Deleted dataset: ${name}`);
+    });
+}
+
+function registerVerify(dataset: Command): void {
+  dataset
+    .command("verify")
+    .description("Verify a dataset against its manifest")
+    .argument("<name>")
+    .option("--depth <depth>", "manifest, stored (hashes on record) or full (read every byte)", "stored")
+    .action(async (name: string, options: { depth: string }, command: Command) => {
+      const { client, output } = contextOf(command);
+      if (!["manifest", "stored", "full"].includes(options.depth)) {
+        throw invalidArgument("depth", "must be manifest, stored or full.");
+      }
+      output.note(`Verifying dataset: ${name}`);
+      const progress = new Progress(output, "Verifying");
+      const result = await withProgress(progress, () =>
+        client.datasets.verify(name, {
+          depth: options.depth as VerifyDepth,
+          checkPublicRegistry: true,
+          onProgress: (job) => progress.update(job.done, job.total),
+        }),
+      );
+      output.result(result, () => {
+        const lines = [
+          `  Manifest hash: ${result.manifest_valid ? "valid" : "INVALID"}`,
+          `  Files verified: ${result.files_checked - result.files_failed}/${result.files_checked}`,
+          ...result.files.map(
+            (file) => `    ${file.path}: expected ${file.expected_hash}, found ${file.actual_hash}`,
+          ),
+          `  Trust level: ${result.trust}`,
+          "",
+          "Checking public registry...",
+          result.public_match === null
+            ? "  No match"
+            : `  Match found: ${result.public_match.name} (verified by ${result.public_match.verified_by.join(", ")})`,
+        ];
+        return lines.join("\n");
+      });
+      if (!result.manifest_valid || !result.all_files_valid) process.exitCode = 1;
+    });
+}
+
+function registerToken(dataset: Command): void {
+  dataset
+    .command("token")
+    .description("Create an access token for a dataset version, or revoke one")
+    .argument("[name]")
+    .option("--scopes <list>", "read, stream", "read,stream")
+    .option("--ttl <duration>", "how long it is valid, for example 24h or 7d; at most 30d", "24h")
+    .option("--node <name>", "bind the token to a training node")
+    .option("--revoke <id>", "revoke the token with this id")
+    .action(
+      async (
+        name: string | undefined,
+        options: { scopes: string; ttl: string; node?: string; revoke?: string },
+        command: Command,
+      ) => {
+        const { client, output } = contextOf(command);
+        if (options.revoke !== undefined) {
+          const id = options.revoke;
+          await client.datasets.revokeToken(id);
+          output.result({ revoked: id }, () => `Access token revoked: ${id}`);
+          return;
+        }
+        if (name === undefined)
+          throw invalidArgument("name", "is missing: name a dataset, or give --revoke.");
+        const token = await client.datasets.createToken(name, {
+          scopes: options.scopes.split(",").map((scope) => scope.trim()),
+          ttlSeconds: seconds(options.ttl),
+          ...(options.node === undefined ? {} : { node: options.node }),
+        });
+        output.result(token, () =>
+          fields("Access token created:", {
+            Dataset: name,
+            Node: options.node,
+            Scopes: token.scopes.join(", "),
+            Expires: time(token.expires_at),
+            Id: token.id,
+            Token: token.token,
+          }),
+        );
+      },
+    );
+}
+
+function seconds(duration: string): number {
+  const milliseconds = /^\d/.test(duration) ? ms(duration as ms.StringValue) : undefined;
+  if (milliseconds === undefined)
+    throw invalidArgument("ttl", `${duration} is no duration such as 90m, 24h or 7d.`);
+  return Math.round(milliseconds / 1000);
+}

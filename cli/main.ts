@@ -1,0 +1,54 @@
+import { Command, CommanderError } from "commander";
+import { registerAdmin } from "./commands/admin.ts";
+import { registerDataset } from "./commands/dataset.ts";
+import { registerObjects } from "./commands/objects.ts";
+import { registerStream } from "./commands/stream.ts";
+import { registerUpload } from "./commands/upload.ts";
+import { printError } from "./output.ts";
+
+const USAGE_EXIT_CODE = 2;
+
+const program = new Command("cyxcloud")
+  .description("Verified training data, streamed from erasure-coded storage")
+  .option("--gateway <url>", "gateway to talk to (default: CYXCLOUD_GATEWAY, or the local stack)")
+  .option("--token <jwt>", "access token to use in place of the API key (default: CYXCLOUD_ACCESS_TOKEN)")
+  .option("--json", "print one JSON object for programs")
+  .addHelpText(
+    "after",
+    `
+The API key is read from CYXCLOUD_API_KEY, or from the local stack that \`npm start\` runs.
+
+Examples:
+  $ cyxcloud upload ./train_images/ --bucket datasets
+  $ cyxcloud dataset create my-dataset --files "datasets/train_images/**/*.png" \\
+      --schema '{"type": "image", "format": "png", "labels": "path"}'
+  $ cyxcloud dataset verify my-dataset
+  $ cyxcloud stream my-dataset --count --shuffle full`,
+  )
+  .exitOverride();
+
+for (const register of [registerUpload, registerObjects, registerDataset, registerStream, registerAdmin])
+  register(program);
+inheritGlobals(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
+  } else {
+    printError(error, process.argv.includes("--json"));
+    process.exitCode = 1;
+  }
+}
+
+/** Lets every subcommand take the global options too, so that `--json` may stand anywhere. */
+function inheritGlobals(parent: Command): void {
+  for (const command of parent.commands) {
+    command.exitOverride();
+    for (const option of program.options) {
+      if (!command.options.some((own) => own.long === option.long)) command.addOption(option);
+    }
+    inheritGlobals(command);
+  }
+}

@@ -1,0 +1,86 @@
+import Table from "cli-table3";
+import prettyBytes from "pretty-bytes";
+import { DataStreamError } from "../core/errors.ts";
+
+/** Prints a result for people, or as JSON for programs: one object on stdout, nothing else. */
+export class Output {
+  readonly json: boolean;
+
+  constructor(json: boolean) {
+    this.json = json;
+  }
+
+  /** The one result of a command. `text` is only called when people read it. */
+  result(value: unknown, text: () => string): void {
+    process.stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${text()}\n`);
+  }
+
+  /** A line for people while work goes on. */
+  note(line: string): void {
+    if (!this.json) process.stdout.write(`${line}\n`);
+  }
+}
+
+/** An error as `error: …` or, for programs, as JSON on stderr. Never shows a cause: it may hold anything. */
+export function printError(thrown: unknown, json: boolean): void {
+  const error = DataStreamError.from(thrown);
+  if (json)
+    process.stderr.write(
+      `${JSON.stringify({ error: { code: error.code, message: error.message, ...error.details } })}\n`,
+    );
+  else process.stderr.write(`error: ${error.message}\n`);
+  if (error.code === "internal" && process.env["CYXCLOUD_DEBUG"] !== undefined) console.error(error.cause);
+}
+
+export function bytes(count: number): string {
+  return prettyBytes(count, { maximumFractionDigits: 1 });
+}
+
+export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const plain = new Table({
+    head: [...head],
+    style: { head: [], border: [], compact: true, "padding-left": 0, "padding-right": 2 },
+    chars: Object.fromEntries(BORDERS.map((border) => [border, ""])) as Record<
+      (typeof BORDERS)[number],
+      string
+    >,
+  });
+  for (const row of rows) plain.push(row.map(String));
+  return plain.toString().replaceAll(/ +$/gm, "");
+}
+
+const BORDERS = [
+  "top",
+  "top-mid",
+  "top-left",
+  "top-right",
+  "bottom",
+  "bottom-mid",
+  "bottom-left",
+  "bottom-right",
+  "left",
+  "left-mid",
+  "mid",
+  "mid-mid",
+  "right",
+  "right-mid",
+  "middle",
+] as const;
+
+/** A title and indented fields. */
+export function fields(title: string, values: Record<string, string | number | undefined>): string {
+  const lines = Object.entries(values)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `  ${name}: ${value}`);
+  return [title, ...lines].join("\n");
+}
+
+/** First digits of a hash, enough to tell two apart. */
+export function shortHash(hash: string): string {
+  return `${hash.slice(0, 8)}…`;
+}
+
+/** `2026-01-04 12:00:00 UTC` */
+export function time(iso: string): string {
+  return `${iso.slice(0, 19).replace("T", " ")} UTC`;
+}
