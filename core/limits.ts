@@ -36,6 +36,13 @@ export const TAR_PART_MAX_ENTRIES: number = 50_000;
 export const UPLOAD_LEASE_MS: number = 24 * 3_600_000;
 /** Grace between condemning a chunk and deleting its shards. */
 export const GC_GRACE_MS: number = 24 * 3_600_000;
+/** Entries of one page of a list, and keys of one bulk delete: R2 and S3 draw the line there too. */
+export const LIST_MAX_ENTRIES: number = 1_000;
+export const BULK_DELETE_MAX_KEYS: number = 1_000;
+/** Shards that one call of the repair route rewrites at most. */
+export const REPAIR_MAX_SHARDS: number = 1_000;
+/** A storage node that answers no probe within this time counts as unreachable. */
+export const NODE_PROBE_TIMEOUT_MS: number = 3_000;
 /** Largest JSON request body. */
 export const JSON_BODY_MAX_BYTES: number = 1 * MIB;
 
@@ -71,6 +78,20 @@ export const DATASET_MAX_FILES: number = 2 ** 32;
 export const DATASET_NAME_MAX_CHARS: number = 128;
 /** Largest canonical JSON form of a dataset's schema. */
 export const SCHEMA_MAX_BYTES: number = 256 * KIB;
+/** Globs that one dataset is created from. */
+export const DATASET_MAX_GLOBS: number = 64;
+/** Longest description of a dataset, in characters. */
+export const DATASET_DESCRIPTION_MAX_CHARS: number = 4_096;
+/** Objects that one step of a job looks at: a page of a few hundred KiB, and one bounded transaction. */
+export const JOB_STEP_FILES: number = 5_000;
+/** Bytes that one step of a job reads again. */
+export const JOB_STEP_BYTES: number = 64 * MIB;
+/** Tries of one step of a job before the job fails. */
+export const JOB_STEP_ATTEMPTS: number = 8;
+/** Chunk size of manifests: small, so that a page of 64 KiB is a small read. */
+export const MANIFEST_CHUNK_BYTES: number = 1 * MIB;
+/** Files up to which a verification without reading them answers at once; beyond it is a job. */
+export const VERIFY_INLINE_MAX_FILES: number = 20_000;
 /** Failures that VerifyDataset lists; the counts are always complete. */
 export const VERIFY_MAX_LISTED_FAILURES: number = 1_000;
 
@@ -81,11 +102,14 @@ export const BATCH_MAX_ITEMS: number = 65_536;
 export const ITEM_MAX_BYTES: number = 32 * MIB;
 /** Largest batch, so that a message, its successor and the reads for it fit the isolate. */
 export const BATCH_MAX_BYTES: number = 32 * MIB;
+/** Characters of a stream id. */
+export const STREAM_ID_MAX_CHARS: number = 128;
 /** Batches of one leased window: what a stream locates, chains and records ahead in one step. */
 export const WINDOW_MAX_BATCHES: number = 8;
-/** A window takes no further batch when it has so many items or bytes. */
-export const WINDOW_TARGET_ITEMS: number = 1_024;
-export const WINDOW_TARGET_BYTES: number = 8 * MIB;
+/** A window takes no further batch when it has so many items; a batch of more is a window by itself. */
+export const WINDOW_MAX_ITEMS: number = 2_048;
+/** A window of a block shuffle covers whole groups of blocks, so that each is read once, up to so many items. */
+export const WINDOW_BLOCK_MAX_ITEMS: number = 16_384;
 /** A stream that nobody attached to for so long is forgotten: its id starts anew. */
 export const STREAM_SESSION_IDLE_MS: number = 30 * 24 * 3_600_000;
 /** Ranks of one stream. */
@@ -108,6 +132,10 @@ export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 export const READ_TARGET_BYTES: number = 1 * MIB;
 /** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
 export const VIEW_MAX_ITEMS: number = 4_000_000;
+/** All views of an isolate, beside its budget. */
+export const VIEWS_MAX_BYTES: number = 16 * MIB;
+/** Largest body of a request to the datastream service. */
+export const SERVICE_BODY_MAX_BYTES: number = 1 * MIB;
 /** Globs of one filter, and what one may hold: more would let a caller choose a pattern that is slow to match. */
 export const FILTER_MAX_GLOBS: number = 64;
 export const GLOB_MAX_CHARS: number = 1_024;

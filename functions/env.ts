@@ -1,9 +1,11 @@
+import type { StreamSession } from "../durable-objects/stream-session.ts";
+
 /**
  * What the platform hands to the Worker: bindings, variables and secrets, as `wrangler.toml` declares them.
  * `docs/configuration.md` explains each; only `functions/deps.ts` turns them into adapters.
  */
 export interface Env extends Readonly<Record<StorageNodeBinding, R2Bucket>> {
-  readonly STREAM_SESSIONS: DurableObjectNamespace;
+  readonly STREAM_SESSIONS: DurableObjectNamespace<StreamSession>;
   readonly DATASET_JOBS: DurableObjectNamespace;
   /** Secret. PostgreSQL connection string of the pooled Neon host. */
   readonly DATABASE_URL: string;

@@ -5,8 +5,9 @@ import type { Env } from "./env.ts";
 
 const api = createRestApi();
 
-// TEMPORARY: until the factories in durable-objects/ exist.
-export class StreamSession extends DurableObject {}
+export { StreamSession } from "../durable-objects/stream-session.ts";
+
+// TEMPORARY: until the factory in durable-objects/ exists.
 export class DatasetJob extends DurableObject {}
 
 const gateway: ExportedHandler<Env> = {

@@ -12,6 +12,7 @@ import type { User } from "../../catalog/users.ts";
 import { requireAdmin, requireUser } from "../auth.ts";
 import { depsFrom, type Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
+import { type Invocation, openInvocation } from "../invocation.ts";
 import type { Log } from "../log.ts";
 import {
   answerFailure,
@@ -24,6 +25,7 @@ import {
 
 export interface ApiVariables {
   readonly deps: Deps;
+  readonly invocation: Invocation;
   /** Also in the `X-Request-Id` header and in every problem. */
   readonly requestId: string;
   /** Carries the request's id. */
@@ -44,7 +46,12 @@ export function createApi(): Api {
   const api = new OpenAPIHono<ApiEnv>({ defaultHook: refuseInvalid });
   api.use(recordRequest, protectAnswer);
   api.use("/api/*", limitBody, async (c, next) => {
-    c.set("deps", await depsFrom(c.env));
+    const deps = await depsFrom(c.env);
+    c.set("deps", deps);
+    c.set(
+      "invocation",
+      openInvocation({ ...deps, log: c.var.log }, (work) => c.executionCtx.waitUntil(work)),
+    );
     await next();
   });
   api.onError(answerFailure);

@@ -30,3 +30,20 @@ export const Digest: z.ZodString = z
 export const Time: z.ZodString = z
   .string()
   .openapi({ format: "date-time", example: "2026-11-01T12:00:00.000Z" });
+
+/** Names that begin with `.` belong to the gateway itself. */
+export const BucketName: z.ZodString = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/,
+    "must be 3 to 63 of a-z, 0-9, '.', '-', beginning and ending with a letter or digit.",
+  )
+  .openapi({ example: "datasets" });
+
+/** What a list hands out as `next_cursor`: text that means something to this gateway alone. */
+export const Cursor: z.ZodString = z.string().max(2048).openapi({ example: "dHJhaW4vMDAwNDIucG5n" });
+
+/** @param most and default, where the caller names none. */
+export function pageLimit(most: number): z.ZodDefault<z.ZodCoercedNumber> {
+  return z.coerce.number().int().min(1).max(most).default(most).openapi({ type: "integer", example: 100 });
+}

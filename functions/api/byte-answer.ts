@@ -1,0 +1,74 @@
+/** Answers with stored bytes: conditional requests, ranges, HEAD, and headers that keep browsers from running them. */
+import { toHex } from "../../core/bytes.ts";
+import { DataStreamError } from "../../core/errors.ts";
+import { errorFields, type Log } from "../log.ts";
+import { HttpError } from "./problem.ts";
+import { type ByteRange, parseRange } from "./range.ts";
+
+export interface StoredBytes {
+  readonly size: number;
+  /** BLAKE3 of all bytes; becomes the strong ETag. */
+  readonly contentHash: Uint8Array;
+  readonly lastModified?: Date;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Opens the bytes of a range, or all. Not called where the answer has no body. */
+  open(range?: ByteRange): ReadableStream<Uint8Array>;
+}
+
+/**
+ * 200, 206, or 304, for GET and HEAD. Never stored by shared caches.
+ * NOT guaranteed: that a failure after the first byte reaches the client as more than a cut connection.
+ * @throws HttpError 416 for a range behind the end.
+ */
+export function answerBytes(request: Request, stored: StoredBytes, log: Log): Response {
+  const etag = `"${toHex(stored.contentHash)}"`;
+  const headers = new Headers({
+    "content-type": "application/octet-stream",
+    "content-disposition": "attachment",
+    "accept-ranges": "bytes",
+    "cache-control": "private, no-cache",
+    etag,
+    ...(stored.lastModified && { "last-modified": stored.lastModified.toUTCString() }),
+    ...stored.headers,
+  });
+  if (matches(request.headers.get("if-none-match"), etag))
+    return new Response(null, { status: 304, headers });
+
+  const range = wantedRange(request, etag, stored.size);
+  if (range === "unsatisfiable") {
+    throw new HttpError(416, "invalid_argument", `Range: the content has ${stored.size} bytes.`, {
+      details: { field: "Range", limit: stored.size },
+      headers: { "content-range": `bytes */${stored.size}`, "accept-ranges": "bytes" },
+    });
+  }
+  const length = range === undefined ? stored.size : range.end - range.start;
+  if (range) headers.set("content-range", `bytes ${range.start}-${range.end - 1}/${stored.size}`);
+  headers.set("content-length", `${length}`);
+  const status = range ? 206 : 200;
+  if (request.method === "HEAD") return new Response(null, { status, headers });
+  return new Response(withLength(stored.open(range), length, log), { status, headers });
+}
+
+function wantedRange(request: Request, etag: string, size: number): ReturnType<typeof parseRange> {
+  // A resumed download must not continue with bytes of another version.
+  const condition = request.headers.get("if-range");
+  if (condition !== null && condition !== etag) return undefined;
+  return request.method === "GET" ? parseRange(request.headers.get("range"), size) : undefined;
+}
+
+/** Weak comparison, as If-None-Match asks for. */
+function matches(header: string | null, etag: string): boolean {
+  if (header === null) return false;
+  return header.split(",").some((each) => each.trim() === "*" || each.trim().replace(/^W\//, "") === etag);
+}
+
+/** The platform sends Content-Length only for a body whose length it knows. */
+function withLength(body: ReadableStream<Uint8Array>, length: number, log: Log): ReadableStream<Uint8Array> {
+  const { readable, writable } = new FixedLengthStream(length);
+  body.pipeTo(writable).catch((thrown: unknown) => {
+    // Anything else is a client that went away.
+    if (thrown instanceof DataStreamError && thrown.fault !== "caller")
+      log.error("cut_answer", errorFields(thrown));
+  });
+  return readable;
+}
