@@ -10,6 +10,11 @@ export class ShardHealth {
   readonly #lost = new Set<string>();
   readonly #avoided = new Map<string, number>();
 
+  /** Nothing has failed so far. */
+  get isClean(): boolean {
+    return this.#lost.size === 0 && this.#avoided.size === 0;
+  }
+
   /** The shard under this key is missing or lies. False when that was known. */
   addLost(key: string): boolean {
     if (this.#lost.has(key)) return false;
@@ -30,12 +35,16 @@ export class ShardHealth {
     if (this.#avoided.size > 0) this.#avoided.delete(nodeId);
   }
 
-  /** Whether reads should do without the node where they can. Every call counts towards its next chance. */
+  /** Whether reads should do without the node where they can. */
   isAvoided(nodeId: string): boolean {
+    return this.#avoided.has(nodeId);
+  }
+
+  /** A read did without the node. After enough of them it gets another chance. */
+  addPass(nodeId: string): void {
     const left = this.#avoided.get(nodeId);
-    if (left === undefined) return false;
-    if (left === 0) this.#avoided.delete(nodeId);
-    else this.#avoided.set(nodeId, left - 1);
-    return left > 0;
+    if (left === undefined) return;
+    if (left > 1) this.#avoided.set(nodeId, left - 1);
+    else this.#avoided.delete(nodeId);
   }
 }
