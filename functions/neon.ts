@@ -29,12 +29,11 @@ export function neonSql(databaseUrl: string, localBridge?: string): Sql {
 }
 
 function connect(databaseUrl: string): Driver {
-  try {
-    return neon(databaseUrl, { disableWarningInBrowsers: true });
-  } catch {
-    // The driver's own message quotes the connection string.
+  // Checked here, because the driver's own complaint quotes the connection string.
+  if (!URL.canParse(databaseUrl) || !/^postgres(ql)?:$/.test(new URL(databaseUrl).protocol)) {
     throw new DataStreamError("internal", "DATABASE_URL is not a PostgreSQL connection string.");
   }
+  return neon(databaseUrl, { disableWarningInBrowsers: true });
 }
 
 /** The driver sends nothing before the query is awaited or made part of a transaction. */

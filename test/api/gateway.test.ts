@@ -13,7 +13,7 @@ afterAll(() => gateway.stop());
 
 describe("the OpenAPI document", () => {
   test("is valid OpenAPI 3.1", async () => {
-    const result = await new Validator().validate(structuredClone(client.document) as unknown as object);
+    const result = await new Validator().validate(structuredClone({ ...client.document }));
     expect(result.errors ?? []).toEqual([]);
     expect(result.valid).toBe(true);
     expect(client.document.openapi).toBe("3.1.0");
