@@ -57,7 +57,10 @@ export interface ReadPlanOptions {
   readonly targetBytes?: number;
 }
 
-/** A range that an item needs, and the read that was chosen for it. */
+/** A read may be longer than the target by half of it: as much as rounding the parts of a long range leaves. */
+const MOST_TARGETS = 1.5;
+
+/** A range of one shard that an item needs. */
 interface Need<Chunk extends PlanChunk> {
   readonly chunk: Chunk;
   readonly shardIndex: number;
@@ -77,7 +80,7 @@ interface Run<Chunk extends PlanChunk> {
 
 /**
  * Plans the reads for `items` together: an item that comes twice, or items that share bytes, are read once. A read
- * is at most twice the target long. Unneeded bytes are read only in the gaps between merged ranges.
+ * is at most one and a half times the target long. Unneeded bytes are read only in the gaps between merged ranges.
  */
 export function planReads<Chunk extends PlanChunk>(
   items: readonly PlanItem<Chunk>[],
@@ -147,7 +150,9 @@ function joins<Chunk extends PlanChunk>(
 ): boolean {
   if (need.chunk.id !== run.first.chunk.id || need.shardIndex !== run.first.shardIndex) return false;
   if (end <= run.end) return true;
-  return need.offset - run.end <= gap && run.end - run.start < target && end - run.start <= 2 * target;
+  return (
+    need.offset - run.end <= gap && run.end - run.start < target && end - run.start <= MOST_TARGETS * target
+  );
 }
 
 /** Every item's shard ranges in item order, long ones cut into equal parts. */
