@@ -30,10 +30,14 @@ export const PART_DEFAULT_BYTES: number = 16 * MIB;
 export const PARTS_MAX: number = 100_000;
 /** Longest object key or dataset path, in UTF-8 bytes. */
 export const PATH_MAX_BYTES: number = 1024;
-/** Files of one tar part, so that its commit is one bounded transaction. */
-export const TAR_PART_MAX_ENTRIES: number = 50_000;
+/** Files of one tar part, so that its commit is one bounded transaction of at most about 10 MB. */
+export const TAR_PART_MAX_ENTRIES: number = 20_000;
 /** An upload that nothing touched for so long is aborted by GC. */
 export const UPLOAD_LEASE_MS: number = 24 * 3_600_000;
+/** A part that takes longer than this from the intent to write a chunk to its commit is refused once GC met it. */
+export const CHUNK_INTENT_LEASE_MS: number = 3_600_000;
+/** Chunks whose intents are recorded in one statement. */
+export const CHUNK_INTENTS_PER_STATEMENT: number = 64;
 /** Grace between condemning a chunk and deleting its shards. */
 export const GC_GRACE_MS: number = 24 * 3_600_000;
 /** Entries of one page of a list, and keys of one bulk delete: R2 and S3 draw the line there too. */
@@ -59,6 +63,8 @@ export const R2_DELETE_MAX_KEYS: number = 1_000;
  * during one read only, so that such a read never waits for a stream that waits for memory itself.
  */
 export const READ_RESERVE_BYTES: number = 8 * MIB;
+/** Objects up to this size are read whole and checked before their first byte leaves. */
+export const OBJECT_WHOLE_READ_BYTES: number = 1 * MIB;
 /** Read buffers that an isolate keeps for reuse, beside its budget. */
 export const READ_POOL_BYTES: number = 8 * MIB;
 /** Chunks whose shards an isolate remembers: about 1 KiB each. */

@@ -7,14 +7,8 @@
 import { type Action, type Scope, tokenMay, userMay } from "../core/access/scopes.ts";
 import { equalBytes } from "../core/bytes.ts";
 import { type DatasetReference, parseDatasetReference } from "../core/dataset/name.ts";
-import {
-  displayedTrust,
-  effectiveTrust,
-  gate,
-  parseTrustLevel,
-  type TrustEvidence,
-  type TrustLevel,
-} from "../core/dataset/trust.ts";
+import { trustFor } from "../core/access/trust.ts";
+import { gate, parseTrustLevel, type TrustLevel } from "../core/dataset/trust.ts";
 import { DataStreamError } from "../core/errors.ts";
 import type { Clock, Sql } from "../core/ports.ts";
 import { type DatasetRow, findDataset } from "../catalog/datasets.ts";
@@ -106,17 +100,6 @@ export async function authorizeStream(
   const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request.token, wanted, "stream");
   gate(trustLevel, maxTrustLevel);
   return { dataset, issuedBy: userId, tokenId: token.id, expiresAt: token.expiresAt, trustLevel };
-}
-
-/** How far the dataset is vouched for: as the gate takes it for this user, and as it is shown. */
-export function trustFor(
-  dataset: Pick<DatasetRow, "ownerId" | "publicTrustLevel">,
-  userId: string,
-): { readonly effective: TrustLevel; readonly displayed: TrustLevel } {
-  const evidence: TrustEvidence[] = [];
-  if (dataset.ownerId === userId) evidence.push({ kind: "owner" });
-  if (dataset.publicTrustLevel === 2) evidence.push({ kind: "registry" });
-  return { effective: effectiveTrust(evidence), displayed: displayedTrust(evidence) };
 }
 
 async function authorizeToken(

@@ -150,7 +150,7 @@ CREATE TABLE objects (
   CHECK (part_number IS NULL OR state = 'staged')
 );
 CREATE UNIQUE INDEX objects_live_key ON objects (bucket_id, key) WHERE state = 'live';
-CREATE UNIQUE INDEX objects_staged_key ON objects (upload_id, key) WHERE state = 'staged';
+CREATE UNIQUE INDEX objects_staged_key ON objects (upload_id, key) WHERE upload_id IS NOT NULL;
 CREATE INDEX ON objects (state) WHERE state = 'dropped';
 
 -- The layout of an object: immutable once it is live.
@@ -267,6 +267,7 @@ CREATE INDEX ON datasets (content_hash);
 CREATE INDEX ON datasets (manifest_object_id);
 CREATE INDEX ON datasets (tree_object_id);
 CREATE INDEX ON datasets (parent_version_id);
+CREATE INDEX ON datasets (id) WHERE state = 'building';
 
 -- The last version given out under a name, so that a deleted version's number never means other content.
 CREATE TABLE dataset_names (
