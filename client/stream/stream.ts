@@ -46,6 +46,7 @@ export async function* streamBatches(
   const batches = new Prefetch(run.receive(aborter.signal), options.prefetchBatches ?? PREFETCH_DEFAULT);
   try {
     for await (const batch of batches) {
+      if (aborter.signal.aborted) throw canceled();
       yield batch;
       if (options.acknowledge !== "manual") run.acknowledge(batch, false);
     }
@@ -133,19 +134,24 @@ class StreamRun {
           signal,
         );
         let received = false;
-        for (;;) {
-          const next = await responses.next();
-          if (next.done === true) break;
-          if (verifier === undefined) {
-            // Only a stream that asked to go on after its last acknowledgement takes the gateway's word for where that is.
-            startIndex = Number(next.value.startIndex);
-            verifier = this.#verifier(begin.epoch, startIndex, Number(next.value.batchIndex));
+        try {
+          for (;;) {
+            const next = await responses.next();
+            if (next.done === true) break;
+            if (verifier === undefined) {
+              // Only a stream that asked to go on after its last acknowledgement takes the gateway's word for where that is.
+              startIndex = Number(next.value.startIndex);
+              verifier = this.#verifier(begin.epoch, startIndex, Number(next.value.batchIndex));
+            }
+            const verified = await verifier.verify(next.value);
+            this.#leases.set(begin.epoch, next.value.lease);
+            received = true;
+            failures = 0;
+            yield this.#batch(next.value, verified, startIndex);
           }
-          const verified = await verifier.verify(next.value);
-          this.#leases.set(begin.epoch, next.value.lease);
-          received = true;
-          failures = 0;
-          yield this.#batch(next.value, verified, startIndex);
+        } finally {
+          // Cancels the response when the consumer left, or the batch was a lie.
+          await responses.return({ continuation: undefined });
         }
         // A stream that had nothing left when it was continued ends without a batch.
         if (!received && verifier === undefined) return;
