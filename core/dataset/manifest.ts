@@ -16,7 +16,7 @@ import {
   type ManifestHeader,
   sortedPositions,
 } from "./manifest-format.ts";
-import { asciiPathViolation, pathViolation } from "./path.ts";
+import { asciiPathViolation, NEEDS_DECODING, pathViolation } from "./path.ts";
 
 export { encodeManifest, ManifestBuilder } from "./manifest-builder.ts";
 export type { ManifestFile } from "./manifest-format.ts";
@@ -187,7 +187,7 @@ export function readManifestHeader(bytes: Uint8Array): ManifestHeader {
 
 function validatePath(bytes: Uint8Array, start: number, end: number, index: number): void {
   let violation = asciiPathViolation(bytes, start, end);
-  if (violation === "needs-decoding") {
+  if (violation === NEEDS_DECODING) {
     const path = fromUtf8(bytes.subarray(start, end));
     violation = path === undefined ? "is not valid UTF-8" : pathViolation(path);
   }

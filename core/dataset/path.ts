@@ -29,21 +29,21 @@ export function pathViolation(path: string): string | undefined {
   return undefined;
 }
 
-/**
- * The same rules over raw bytes, without decoding while they are ASCII.
- * @returns "needs-decoding" when a byte is not ASCII: decode and ask `pathViolation`.
- */
+/** Says that bytes are not ASCII: decode them and ask `pathViolation`. */
+export const NEEDS_DECODING: unique symbol = Symbol("needs decoding");
+
+/** The same rules over raw bytes, without decoding while they are ASCII. */
 export function asciiPathViolation(
   bytes: Uint8Array,
   start: number,
   end: number,
-): string | undefined | "needs-decoding" {
+): string | undefined | typeof NEEDS_DECODING {
   if (start === end) return "is empty";
   if (end - start > PATH_MAX_BYTES) return `is longer than ${PATH_MAX_BYTES} bytes`;
   let segmentStart = start;
   for (let i = start; i <= end; i++) {
     const byte = i === end ? 0x2f : (bytes[i] as number);
-    if (byte >= 0x80) return "needs-decoding";
+    if (byte >= 0x80) return NEEDS_DECODING;
     if (byte < 0x20 || byte === 0x7f)
       return byte === 0 ? "contains a NUL character" : "contains a control character";
     if (byte !== 0x2f) continue;

@@ -80,7 +80,7 @@ const PURPOSE_TAIL = 3;
 export function createOrder(options: OrderOptions): Order {
   const { mode, count, epoch, view, contentHash } = options;
   if (!Object.hasOwn(MODE_CODES, mode))
-    throw invalidArgument("shuffle", `must be one of sequential, full and block, not ${String(mode)}.`);
+    throw invalidArgument("shuffle", `must be one of sequential, full and block, not ${mode}.`);
   if (!Number.isSafeInteger(count) || count < 0 || count > DATASET_MAX_FILES)
     throw invalidArgument("count", `an order has 0 to ${DATASET_MAX_FILES} items, not ${count}.`, {
       limit: DATASET_MAX_FILES,
@@ -97,12 +97,13 @@ export function createOrder(options: OrderOptions): Order {
       : mode === "full"
         ? full(options)
         : new BlockOrder(options, requireBlock(options));
-  const locate = view === undefined ? base.itemAt : (p: number): number => view[base.itemAt(p)] as number;
+  const locate =
+    view === undefined ? base : { itemAt: (p: number): number => view[base.itemAt(p)] as number };
   return {
     count,
     itemAt(position) {
       checkPosition(position, count);
-      return locate(position);
+      return locate.itemAt(position);
     },
     windowAt(position) {
       checkPosition(position, count);
@@ -203,7 +204,7 @@ class BlockOrder implements Order {
     if (tailItems > 0) this.#tail = keyed(options, shape, PURPOSE_TAIL, 0, tailItems);
   }
 
-  itemAt = (position: number): number => {
+  itemAt(position: number): number {
     const { blockSize, lanes, blocksPerGroup } = this.#shape;
     if (position >= this.#groupedItems) return this.#tailItem(position - this.#groupedItems);
     const lane = position % lanes;
@@ -213,16 +214,16 @@ class BlockOrder implements Order {
     const slot = Math.floor(shuffled / blockSize);
     const block = this.#blockAt((group * blocksPerGroup + slot) * lanes + lane);
     return block * blockSize + (shuffled % blockSize);
-  };
+  }
 
-  windowAt = (position: number): OrderWindow => {
+  windowAt(position: number): OrderWindow {
     if (position >= this.#groupedItems) return { start: this.#groupedItems, end: this.count };
     const length = this.#groupItems * this.#shape.lanes;
     const start = position - (position % length);
     return { start, end: start + length };
-  };
+  }
 
-  blocksAt = (position: number): readonly ItemBlock[] => {
+  blocksAt(position: number): readonly ItemBlock[] {
     const { blockSize, lanes, blocksPerGroup } = this.#shape;
     const inTail = position >= this.#groupedItems;
     const perWindow = lanes * blocksPerGroup;
@@ -238,7 +239,7 @@ class BlockOrder implements Order {
     const rest = this.count - this.#fullBlocks * blockSize;
     if (inTail && rest > 0) blocks.push({ lane: -1, first: this.count - rest, count: rest });
     return blocks;
-  };
+  }
 
   #tailItem(position: number): number {
     const { blockSize } = this.#shape;

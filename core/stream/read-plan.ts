@@ -68,14 +68,22 @@ interface Need<Chunk extends PlanChunk> {
   readonly length: number;
   readonly item: number;
   readonly itemOffset: number;
+  /** Place among the needs in item order. */
+  readonly order: number;
+  /** Place of the chunk among the chunks in the order of first need. */
+  readonly chunkOrder: number;
+  run: Run<Chunk> | undefined;
 }
 
+/** Neighbouring needs that become one read. */
 interface Run<Chunk extends PlanChunk> {
+  /** The need with the least offset. */
   readonly first: Need<Chunk>;
-  readonly start: number;
   end: number;
-  /** Place of the run's earliest need in item order. */
+  /** That of the earliest need. */
   order: number;
+  /** Number of the read. */
+  number: number;
 }
 
 /**
@@ -90,53 +98,42 @@ export function planReads<Chunk extends PlanChunk>(
   const target = options.targetBytes ?? READ_TARGET_BYTES;
   const needs = collectNeeds(items, target);
 
-  const byPlace = needs.map((_, i) => i);
-  const chunkOrder = new Map<string, number>();
-  for (const need of needs)
-    if (!chunkOrder.has(need.chunk.id)) chunkOrder.set(need.chunk.id, chunkOrder.size);
-  byPlace.sort((i, j) => {
-    const a = needs[i] as Need<Chunk>;
-    const b = needs[j] as Need<Chunk>;
-    return (
-      (chunkOrder.get(a.chunk.id) as number) - (chunkOrder.get(b.chunk.id) as number) ||
-      a.shardIndex - b.shardIndex ||
-      a.offset - b.offset
-    );
-  });
-
+  const byPlace = needs.toSorted(
+    (a, b) => a.chunkOrder - b.chunkOrder || a.shardIndex - b.shardIndex || a.offset - b.offset,
+  );
   const runs: Run<Chunk>[] = [];
-  const runOf = new Array<Run<Chunk>>(needs.length);
   let run: Run<Chunk> | undefined;
-  for (const i of byPlace) {
-    const need = needs[i] as Need<Chunk>;
+  for (const need of byPlace) {
     const end = need.offset + need.length;
     if (run !== undefined && joins(run, need, end, gap, target)) {
       run.end = Math.max(run.end, end);
-      run.order = Math.min(run.order, i);
+      run.order = Math.min(run.order, need.order);
     } else {
-      run = { first: need, start: need.offset, end, order: i };
+      run = { first: need, end, order: need.order, number: 0 };
       runs.push(run);
     }
-    runOf[i] = run;
+    need.run = run;
   }
   runs.sort((a, b) => a.order - b.order);
+  runs.forEach((each, number) => {
+    each.number = number;
+  });
 
-  const numberOf = new Map(runs.map((each, number) => [each, number]));
   const pieces: ItemPiece[][] = items.map(() => []);
-  needs.forEach((need, i) => {
-    const chosen = runOf[i] as Run<Chunk>;
+  for (const need of needs) {
+    const { first, number } = need.run as Run<Chunk>;
     (pieces[need.item] as ItemPiece[]).push({
-      read: numberOf.get(chosen) as number,
-      readOffset: need.offset - chosen.start,
+      read: number,
+      readOffset: need.offset - first.offset,
       itemOffset: need.itemOffset,
       length: need.length,
     });
-  });
-  const reads = runs.map(({ first, start, end }) => ({
+  }
+  const reads = runs.map(({ first, end }) => ({
     chunk: first.chunk,
     shardIndex: first.shardIndex,
-    offset: start,
-    length: end - start,
+    offset: first.offset,
+    length: end - first.offset,
   }));
   return { reads, pieces };
 }
@@ -148,11 +145,11 @@ function joins<Chunk extends PlanChunk>(
   gap: number,
   target: number,
 ): boolean {
-  if (need.chunk.id !== run.first.chunk.id || need.shardIndex !== run.first.shardIndex) return false;
+  const { first } = run;
+  if (need.chunkOrder !== first.chunkOrder || need.shardIndex !== first.shardIndex) return false;
   if (end <= run.end) return true;
-  return (
-    need.offset - run.end <= gap && run.end - run.start < target && end - run.start <= MOST_TARGETS * target
-  );
+  const length = run.end - first.offset;
+  return need.offset - run.end <= gap && length < target && end - first.offset <= MOST_TARGETS * target;
 }
 
 /** Every item's shard ranges in item order, long ones cut into equal parts. */
@@ -161,9 +158,12 @@ function collectNeeds<Chunk extends PlanChunk>(
   target: number,
 ): Need<Chunk>[] {
   const needs: Need<Chunk>[] = [];
+  const chunkOrders = new Map<string, number>();
   items.forEach(({ extents }, item) => {
     for (const { chunk, chunkOffset, objectOffset, length } of extents) {
       let itemOffset = objectOffset;
+      const chunkOrder = chunkOrders.get(chunk.id) ?? chunkOrders.size;
+      chunkOrders.set(chunk.id, chunkOrder);
       for (const range of shardRanges(chunkOffset, length, chunk.shardLength)) {
         const parts = Math.max(1, Math.round(range.length / target));
         const partLength = Math.ceil(range.length / parts);
@@ -176,6 +176,9 @@ function collectNeeds<Chunk extends PlanChunk>(
             length: part,
             item,
             itemOffset: itemOffset + done,
+            order: needs.length,
+            chunkOrder,
+            run: undefined,
           });
         }
         itemOffset += range.length;

@@ -14,6 +14,7 @@ import {
   type PageClaim,
 } from "../../core/dataset/manifest-proof.ts";
 import { encodeManifest, Manifest } from "../../core/dataset/manifest.ts";
+import { DataStreamError } from "../../core/errors.ts";
 import { blake3 } from "./blake3.ts";
 import { file, numberedFiles } from "./manifests.ts";
 
@@ -73,8 +74,16 @@ test("the hasher takes pieces of any length", () => {
 describe("an altered claim is refused", () => {
   const bytes = patterned(6 * PAGE + 777);
   const claims = Array.from({ length: 7 }, (_, pageIndex) => claimOf(bytes, pageIndex));
-  const refused = (claim: PageClaim): void =>
-    expect(() => verifyPage(claim, blake3)).toThrow(expect.objectContaining({ code: "data_loss" }));
+  /** The error's code, or "verified". */
+  const outcome = (claim: PageClaim): unknown => {
+    try {
+      verifyPage(claim, blake3);
+      return "verified";
+    } catch (error) {
+      return error instanceof DataStreamError ? error.code : error;
+    }
+  };
+  const outcomes = (altered: readonly PageClaim[]): unknown[] => [...new Set(altered.map(outcome))];
 
   test("a bit of the page, the proof or the hash", () => {
     fc.assert(
@@ -87,7 +96,7 @@ describe("an altered claim is refused", () => {
           const claim = claims[pageIndex] as PageClaim;
           const altered = claim[part].slice();
           altered[place % altered.length] = (altered[place % altered.length] as number) ^ (1 << bit);
-          refused({ ...claim, [part]: altered });
+          expect(outcome({ ...claim, [part]: altered })).toBe("data_loss");
         },
       ),
       { numRuns: 300 },
@@ -96,27 +105,29 @@ describe("an altered claim is refused", () => {
 
   test("another index, length or number of hashes", () => {
     for (const claim of claims) {
-      for (let other = -1; other <= 7; other++)
-        if (other !== claim.pageIndex) refused({ ...claim, pageIndex: other });
-      refused({ ...claim, pageIndex: claim.pageIndex + 0.5 });
-      refused({ ...claim, pageBytes: claim.pageBytes.subarray(1) });
-      refused({ ...claim, proof: claim.proof.subarray(32) });
-      refused({ ...claim, proof: claim.proof.subarray(0, -32) });
-      refused({ ...claim, proof: claim.proof.subarray(1) });
-      refused({ ...claim, proof: new Uint8Array([...claim.proof, ...new Uint8Array(32)]) });
+      const others = [-1, 0, 1, 2, 3, 4, 5, 6, 7, claim.pageIndex + 0.5].filter((i) => i !== claim.pageIndex);
+      const { proof } = claim;
+      expect(outcome(claim)).toBe("verified");
+      expect(
+        outcomes([
+          ...others.map((pageIndex) => ({ ...claim, pageIndex })),
+          { ...claim, pageBytes: claim.pageBytes.subarray(1) },
+          { ...claim, proof: proof.subarray(32) },
+          { ...claim, proof: proof.subarray(0, -32) },
+          { ...claim, proof: proof.subarray(1) },
+          { ...claim, proof: new Uint8Array([...proof, ...new Uint8Array(32)]) },
+        ]),
+      ).toEqual(["data_loss"]);
     }
   });
 
   test("another number of pages; for the last page another length", () => {
-    for (const claim of claims) {
-      // Five and seven pages have different trees above every page but those of the left half.
-      for (const totalBytes of [0, -1, 0.5, Number.NaN, PAGE * 3, PAGE * 9])
-        refused({ ...claim, totalBytes });
-    }
-    for (const difference of [-777, -1, 1, PAGE]) {
-      const last = claims[6] as PageClaim;
-      refused({ ...last, totalBytes: bytes.length + difference });
-    }
+    const last = claims[6] as PageClaim;
+    const totals = [0, -1, 0.5, Number.NaN, PAGE * 3, PAGE * 9];
+    const ofPages = claims.flatMap((claim) => totals.map((totalBytes) => ({ ...claim, totalBytes })));
+    expect(outcomes(ofPages)).toEqual(["data_loss"]);
+    const ofLast = [-777, -1, 1, PAGE].map((more) => ({ ...last, totalBytes: bytes.length + more }));
+    expect(outcomes(ofLast)).toEqual(["data_loss"]);
   });
 });
 

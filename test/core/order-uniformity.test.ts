@@ -29,7 +29,7 @@ const WHOLE_TABLES: readonly (readonly [Shape, number])[] = [
 ];
 
 test.each(WHOLE_TABLES)("items × positions over 1,000 seeds: %s, N = %i", (shape, count) => {
-  const counts = new Array<number>(count * count).fill(0);
+  const counts = Array.from({ length: count * count }, () => 0);
   for (let seed = 0; seed < SEEDS; seed++) {
     const permuted = order(shape, count, BigInt(seed), seed % 3);
     for (let position = 0; position < count; position++) {
@@ -50,7 +50,7 @@ test.each([
   // One position from each sixteenth: two from one window of a block shuffle would depend on each other.
   const bins = 16;
   const binOf = (item: number): number => Math.floor((item * bins) / count);
-  const counts = new Array<number>(bins * bins).fill(0);
+  const counts = Array.from({ length: bins * bins }, () => 0);
   for (let seed = 0; seed < SEEDS; seed++) {
     const permuted = order(shape, count, BigInt(seed) * 0x9e3779b97f4a7c15n);
     for (let row = 0; row < bins; row++) {
@@ -63,7 +63,7 @@ test.each([
 
 test("neighbouring positions are independent: ordered pairs of items over 1,000 seeds", () => {
   const count = 9;
-  const counts = new Array<number>(count * count).fill(0);
+  const counts = Array.from({ length: count * count }, () => 0);
   for (let seed = 0; seed < SEEDS; seed++) {
     const permuted = order("full", count, BigInt(seed));
     for (let position = 0; position + 1 < count; position += 2) {
