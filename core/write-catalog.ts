@@ -146,12 +146,12 @@ export interface CompleteUpload {
 
 export interface UploadCatalog {
   createUpload(upload: NewUpload): Promise<void>;
-  /** Undefined when there is none, or it belongs to somebody else. */
-  findUpload(uploadId: string, ownerId: string): Promise<Upload | undefined>;
+  /** Undefined when there is none, or it belongs to another owner than the given one. */
+  findUpload(uploadId: string, ownerId: string | undefined): Promise<Upload | undefined>;
   /** All accepted parts in order. */
   listParts(uploadId: string): Promise<readonly UploadPart[]>;
-  /** SHA-256 of an object upload whose only part is part 1. */
-  findStagedSha256(uploadId: string): Promise<Uint8Array | null>;
+  /** The row that an upload of one object fills, and the SHA-256 of its first part. */
+  findStagedObject(uploadId: string): Promise<{ readonly id: string; readonly sha256: Uint8Array | null }>;
   insertIntents(intents: readonly ChunkIntent[], leaseExpiresAt: Date): Promise<void>;
   commitPart(commit: PartCommit): Promise<"committed" | CommitRefusal>;
   /**
