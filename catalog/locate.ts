@@ -125,12 +125,18 @@ export async function findChunks(
     else found.set(id, chunk);
   }
   if (unknown.length === 0) return found;
-  const [answer] = await sql.query({ text: CHUNKS, values: [unknown] });
-  for (const chunk of decodeChunks((answer?.["rows"] as Uint8Array | null) ?? new Uint8Array())) {
+  for (const chunk of await loadChunks(sql, unknown)) {
     cache.put(chunk);
     found.set(chunk.id, chunk);
   }
   return found;
+}
+
+/** Chunks as the catalog has them now, by ascending id. */
+export async function loadChunks(sql: Sql, chunkIds: readonly string[]): Promise<ChunkLocation[]> {
+  if (chunkIds.length === 0) return [];
+  const [answer] = await sql.query({ text: CHUNKS, values: [chunkIds] });
+  return decodeChunks((answer?.["rows"] as Uint8Array | null) ?? new Uint8Array());
 }
 
 const NO_HASH = "decode(repeat('00', 32), 'hex')";

@@ -3,7 +3,6 @@ import { equalBytes } from "../core/bytes.ts";
 import { shardRanges } from "../core/erasure/geometry.ts";
 import type { ChunkLocation, LocatedObject } from "../core/erasure/location.ts";
 import { sourceSets } from "../core/erasure/sources.ts";
-import { DataStreamError } from "../core/errors.ts";
 import { READ_RESERVE_BYTES } from "../core/limits.ts";
 import type { RangeMemory } from "./range-memory.ts";
 import { readRange, rebuildRange, type ShardRange, steps } from "./rebuild.ts";
@@ -43,12 +42,7 @@ export async function healItem(
   const audits = new Map<string, Promise<boolean>>();
   for (const piece of pieces) await readAudited(reader, memory, piece, destination, audits, signal);
   if (equalBytes(blake3.hash(destination), item.contentHash)) return;
-  const chunks = [...new Set(pieces.map(({ chunk }) => chunk.id))];
-  throw new DataStreamError(
-    "data_loss",
-    `Chunk ${chunks.join(", ")} is whole but does not hold the bytes that were stored: their hash differs.`,
-    { details: { chunk: chunks.join(", "), nodes: [] } },
-  );
+  throw reader.contradictionIn((only as Piece).chunk);
 }
 
 function piecesOf(item: LocatedObject): Piece[] {

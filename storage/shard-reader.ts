@@ -182,6 +182,15 @@ export class ShardReader {
       { details: { chunk: chunk.id, nodes } },
     );
   }
+
+  /** The error for a chunk whose shards are what was stored, but not what the catalog says they hold. */
+  contradictionIn(chunk: ChunkLocation): DataStreamError {
+    return new DataStreamError(
+      "data_loss",
+      `Chunk ${chunk.id}: its shards fit their hashes but not the hash of what was stored in them.`,
+      { details: { chunk: chunk.id, nodes: [] } },
+    );
+  }
 }
 
 function keyOf(chunk: ChunkLocation, shard: ShardLocation): string {
