@@ -1,6 +1,6 @@
 import type { DatasetFilter } from "../../core/dataset/filter.ts";
 import { invalidArgument } from "../../core/errors.ts";
-import { defaultBlockShape, type BlockShape } from "../../core/stream/block-shape.ts";
+import { checkBlockBudget, defaultBlockShape, type BlockShape } from "../../core/stream/block-shape.ts";
 import type { TailPolicy } from "../../core/stream/batches.ts";
 import { createOrder, type Order, type OrderMode } from "../../core/stream/order.ts";
 import type { BatchHashMode, StreamParameters } from "../../core/stream/parameters.ts";

@@ -1,0 +1,212 @@
+/** The command as a person or a script meets it: a process of its own against the real gateway. */
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { emptyNode } from "../../scripts/demo/damage.ts";
+import { startGateway, type TestGateway } from "../support/gateway.ts";
+
+const MAIN = join(import.meta.dirname, "..", "..", "cli", "main.ts");
+const SCHEMA = JSON.stringify({ type: "text", format: "txt", labels: "path" });
+const FILES = 30;
+
+let gateway: TestGateway;
+let folder: string;
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function cyxcloud(arguments_: readonly string[], environment: Record<string, string> = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = {
+      PATH: process.env["PATH"] ?? "",
+      HOME: folder,
+      CYXCLOUD_GATEWAY: gateway.url,
+      CYXCLOUD_API_KEY: gateway.owner.apiKey,
+      ...environment,
+    };
+    execFile(
+      process.execPath,
+      [MAIN, ...arguments_],
+      { env, cwd: folder, encoding: "utf8" },
+      (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+      },
+    );
+  });
+}
+
+/** Runs a command that must succeed. */
+async function succeed(...arguments_: string[]): Promise<string> {
+  const { code, stdout, stderr } = await cyxcloud(arguments_);
+  expect(stderr).toBe("");
+  expect(code).toBe(0);
+  return stdout;
+}
+
+async function json<T>(...arguments_: string[]): Promise<T> {
+  return JSON.parse(await succeed(...arguments_, "--json")) as T;
+}
+
+beforeAll(async () => {
+  gateway = await startGateway();
+  folder = mkdtempSync(join(tmpdir(), "cyxcloud-cli-"));
+  for (let i = 0; i < FILES; i++) {
+    const parent = join(folder, "words", i % 2 === 0 ? "even" : "odd");
+    mkdirSync(parent, { recursive: true });
+    writeFileSync(join(parent, `${i}.txt`), `word ${i}\n`.repeat(1 + i));
+  }
+});
+
+afterAll(async () => {
+  await gateway.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("from files to a verified stream, with the output that the documentation shows", async () => {
+  expect(await succeed("upload", "words", "--bucket", "texts")).toMatch(
+    /^Uploaded to texts: words\/\n {2}Files: 30\n {2}Size: .*B\n {2}Chunks: 1\n$/,
+  );
+  expect((await succeed("ls", "texts/words/even/")).trim().split("\n")).toHaveLength(1 + FILES / 2);
+
+  const created = await succeed(
+    "dataset",
+    "create",
+    "words",
+    "--files",
+    "texts/words/**/*.txt",
+    "--schema",
+    SCHEMA,
+  );
+  expect(created).toMatch(
+    /^Created dataset: words \(version 1\)\n {2}Files: 30\n {2}Size: .*B\n {2}Hash: [0-9a-f]{8}…\n {2}Trust: self\n$/,
+  );
+
+  expect(await succeed("dataset", "verify", "words")).toBe(
+    [
+      "Verifying dataset: words",
+      "  Manifest hash: valid",
+      "  Files verified: 30/30",
+      "  Trust level: self",
+      "",
+      "Checking public registry...",
+      "  No match",
+      "",
+    ].join("\n"),
+  );
+  expect(await json("dataset", "verify", "words", "--depth", "full")).toMatchObject({
+    files_checked: 30,
+    files_failed: 0,
+  });
+
+  const token = await succeed("dataset", "token", "words", "--ttl", "2h");
+  expect(token).toMatch(
+    /^Access token created:\n {2}Dataset: words\n {2}Scopes: read, stream\n {2}Expires: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n {2}Id: [0-9a-f-]{36}\n {2}Token: eyJ[\w.-]+\n$/,
+  );
+
+  const counted = await json<{ items_verified: number; batches: number }>(
+    "stream",
+    "words",
+    "--count",
+    "--batch-size",
+    "8",
+  );
+  expect(counted).toMatchObject({ items: FILES, items_verified: FILES, batches: 4 });
+});
+
+test("a streamed folder equals the uploaded one, also with two storage nodes emptied", async () => {
+  await json("upload", "words", "--bucket", "copies");
+  await json("dataset", "create", "copies", "--files", "copies/words/**", "--schema", SCHEMA);
+  for (const node of [1, 4]) await emptyNode(gateway, node);
+  await succeed("stream", "copies", "--to", "streamed", "--shuffle", "full", "--seed", "5");
+  for (const parent of ["even", "odd"]) {
+    const names = readdirSync(join(folder, "words", parent));
+    expect(readdirSync(join(folder, "streamed", parent)).toSorted()).toEqual(names.toSorted());
+    for (const name of names) {
+      expect(readFileSync(join(folder, "streamed", parent, name))).toEqual(
+        readFileSync(join(folder, "words", parent, name)),
+      );
+    }
+  }
+  const health = await json<{ repair_queue: number; nodes: unknown[] }>("admin", "health");
+  expect(health.nodes).toHaveLength(6);
+  expect(health.repair_queue).toBeGreaterThan(0);
+  await succeed("admin", "repair");
+  expect(await json("admin", "health")).toMatchObject({ repair_queue: 0 });
+  expect(await succeed("admin", "health")).toMatch(/node-1 +live +yes/);
+});
+
+test("single objects: upload, get, rm", async () => {
+  writeFileSync(join(folder, "large.bin"), Buffer.alloc(300_000, "abc"));
+  await succeed("upload", "large.bin", "--bucket", "objects", "--key", "deep/large.bin");
+  await succeed("get", "objects/deep/large.bin", "back.bin");
+  expect(readFileSync(join(folder, "back.bin"))).toEqual(readFileSync(join(folder, "large.bin")));
+  expect(await succeed("rm", "objects/deep/large.bin")).toBe("Deleted 1 object\n");
+  const { code, stderr } = await cyxcloud(["get", "objects/deep/large.bin", "again.bin"]);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^error: /);
+  expect(readdirSync(folder)).not.toContain("again.bin");
+  expect(readdirSync(folder)).not.toContain("again.bin.part");
+});
+
+test("new versions, list, info, files and delete", async () => {
+  await json("upload", "words", "--bucket", "versions");
+  for (const glob of ["versions/words/even/*", "versions/words/**"]) {
+    await json("dataset", "create", "versions", "--files", glob, "--schema", SCHEMA);
+  }
+  expect(await json("dataset", "info", "versions")).toMatchObject({ version: 2, file_count: 30 });
+  expect(await json("dataset", "info", "versions@1")).toMatchObject({ version: 1, file_count: 15 });
+  expect(await succeed("dataset", "list", "--search", "version")).toMatch(
+    /^NAME.*\nversions +2 .*\nversions +1 /,
+  );
+  expect((await succeed("dataset", "files", "versions@1")).trim().split("\n")).toHaveLength(15);
+  await succeed("dataset", "delete", "versions@2");
+  expect(await json("dataset", "info", "versions")).toMatchObject({ version: 1 });
+});
+
+describe("errors say what to do", () => {
+  test.each([
+    [["stream", "nothing", "--count"], 1, /^error: /],
+    [["stream", "words"], 1, /--to FOLDER or --count/],
+    [["upload", "missing", "--bucket", "texts"], 1, /missing does not exist/],
+    [["dataset", "create", "words", "--files", "texts/none/*", "--schema", SCHEMA], 1, /none/],
+    [["dataset", "create", "words", "--files", "texts/**", "--schema", "{"], 1, /schema: is not JSON/],
+    [["dataset", "token", "words", "--ttl", "60d"], 1, /ttl/],
+    [["dataset", "token", "words", "--node", "node-1"], 1, /node binding needs the node's key/],
+    [["upload", "words"], 2, /--bucket/],
+    [["nonsense"], 2, /unknown command/],
+  ])("%j", async (arguments_, code, message) => {
+    const outcome = await cyxcloud(arguments_);
+    expect(outcome.stderr).toMatch(message);
+    expect(outcome.code).toBe(code);
+  });
+
+  test("as JSON for programs, on stderr", async () => {
+    const { stdout, stderr, code } = await cyxcloud(["dataset", "info", "nothing", "--json"]);
+    expect([stdout, code]).toEqual(["", 1]);
+    expect(JSON.parse(stderr)).toMatchObject({ error: { code: "not_found" } });
+  });
+
+  test("a wrong key is refused without a stack trace", async () => {
+    const { stderr, code } = await cyxcloud(["ls"], { CYXCLOUD_API_KEY: "cyx_wrong" });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: [^\n]+\n$/);
+    expect(stderr).not.toContain("cyx_wrong");
+  });
+
+  test("without a gateway it says how to get one", async () => {
+    const { stderr, code } = await cyxcloud(["ls"], { CYXCLOUD_GATEWAY: "http://127.0.0.1:9" });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/http:\/\/127\.0\.0\.1:9 cannot be reached/);
+  });
+});
+
+test("help is there on every level", async () => {
+  for (const path of [[], ["upload"], ["dataset"], ["dataset", "create"], ["stream"], ["admin", "health"]]) {
+    expect(await succeed(...path, "--help")).toMatch(/^Usage: cyxcloud/);
+  }
+});
