@@ -63,8 +63,9 @@ export function streamParameters(
         : options.shuffle;
   const view = options.filter === undefined ? undefined : dataset.view(options.filter);
   if (view?.length === 0) throw invalidArgument("filter", "matches no file of the dataset.");
-  const block =
-    mode === "block" ? defaultBlockShape(dataset.totalSize / dataset.count, options.block) : undefined;
+  const meanItemBytes = dataset.totalSize / dataset.count;
+  const block = mode === "block" ? defaultBlockShape(meanItemBytes, options.block) : undefined;
+  if (block !== undefined) checkBlockBudget(block, meanItemBytes);
   const parameters: StreamParameters = {
     datasetId: dataset.info.id,
     contentHash: dataset.contentHash,
