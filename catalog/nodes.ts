@@ -1,5 +1,6 @@
-/** Storage nodes. */
+/** Storage nodes: where shards may lie. */
 import type { Sql } from "../core/ports.ts";
+import { statement, textOf } from "./sql.ts";
 
 export interface NewStorageNode {
   readonly name: string;
@@ -8,15 +9,31 @@ export interface NewStorageNode {
   readonly address: string;
 }
 
+export interface StorageNodeRow extends NewStorageNode {
+  readonly id: string;
+  readonly state: "live" | "draining";
+}
+
 /** Registers the nodes that are not there yet; existing ones keep their state. */
 export async function ensureStorageNodes(sql: Sql, nodes: readonly NewStorageNode[]): Promise<void> {
-  await sql.query({
-    text: `INSERT INTO storage_nodes (name, kind, address)
-           SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING`,
-    values: [
-      nodes.map((node) => node.name),
-      nodes.map((node) => node.kind),
-      nodes.map((node) => node.address),
-    ],
-  });
+  const [names, kinds, addresses] = [
+    nodes.map((n) => n.name),
+    nodes.map((n) => n.kind),
+    nodes.map((n) => n.address),
+  ];
+  await sql.query(statement`
+    INSERT INTO storage_nodes (name, kind, address)
+    SELECT * FROM unnest(${names}::text[], ${kinds}::text[], ${addresses}::text[]) ON CONFLICT DO NOTHING`);
+}
+
+/** All of them; there are few. */
+export async function listStorageNodes(sql: Sql): Promise<StorageNodeRow[]> {
+  const rows = await sql.query(statement`SELECT id, name, kind, address, state FROM storage_nodes`);
+  return rows.map((row) => ({
+    id: textOf(row, "id"),
+    name: textOf(row, "name"),
+    kind: textOf(row, "kind") as StorageNodeRow["kind"],
+    address: textOf(row, "address"),
+    state: textOf(row, "state") as StorageNodeRow["state"],
+  }));
 }

@@ -3,6 +3,7 @@
  * and both Durable Object classes.
  */
 import { ChunkCache } from "../catalog/chunk-cache.ts";
+import { listStorageNodes, type StorageNodeRow } from "../catalog/nodes.ts";
 import type { Clock, ShardStore, Sql } from "../core/ports.ts";
 import { DataStreamError } from "../core/errors.ts";
 import {
@@ -14,7 +15,7 @@ import {
 import { type Kernels, loadKernels } from "../kernels/index.ts";
 import { ByteBudget } from "../storage/byte-budget.ts";
 import { HttpShardStore } from "../storage/http-shard-store.ts";
-import type { StorageNode, StorageNodes } from "../storage/nodes.ts";
+import type { StorageNodes } from "../storage/nodes.ts";
 import { R2ShardStore } from "../storage/r2-shard-store.ts";
 import { type Env, STORAGE_NODE_BINDINGS } from "./env.ts";
 import { createLog, type Log } from "./log.ts";
@@ -106,23 +107,13 @@ function override(env: Env, name: Override, standard: number): number {
 }
 
 async function readNodes(sql: Sql, env: Env): Promise<StorageNodes> {
-  const rows = await sql.query({
-    text: "SELECT id, name, kind, address, state FROM storage_nodes",
-    values: [],
-  });
+  const rows = await listStorageNodes(sql);
   return new Map(
-    rows.map((row) => {
-      const name = row.name as string;
-      const store = storeOf(env, name, row.kind as string, row.address as string);
-      return [
-        row.id as string,
-        { id: row.id as string, name, state: row.state as StorageNode["state"], store },
-      ];
-    }),
+    rows.map((row) => [row.id, { id: row.id, name: row.name, state: row.state, store: storeOf(env, row) }]),
   );
 }
 
-function storeOf(env: Env, name: string, kind: string, address: string): ShardStore {
+function storeOf(env: Env, { name, kind, address }: StorageNodeRow): ShardStore {
   if (kind === "http") return new HttpShardStore(address, name);
   const binding = STORAGE_NODE_BINDINGS.find((each) => each === address);
   const bucket = binding && (env[binding] as R2Bucket | undefined);

@@ -43,7 +43,11 @@ export type Api = OpenAPIHono<ApiEnv>;
 
 /** An application without routes. */
 export function createApi(): Api {
-  const api = new OpenAPIHono<ApiEnv>({ defaultHook: refuseInvalid });
+  const api = new OpenAPIHono<ApiEnv>({
+    defaultHook: refuseInvalid,
+    // As it was sent: the framework would decode some escapes before it looks for the route.
+    getPath: (request) => new URL(request.url).pathname,
+  });
   api.use(recordRequest, protectAnswer);
   api.use("/api/*", limitBody, async (c, next) => {
     const deps = await depsFrom(c.env);

@@ -1,9 +1,10 @@
 /** Answers with stored bytes: conditional requests, ranges, HEAD, and headers that keep browsers from running them. */
 import { toHex } from "../../core/bytes.ts";
 import { DataStreamError } from "../../core/errors.ts";
+import type { ByteRange } from "../../storage/object-reader.ts";
 import { errorFields, type Log } from "../log.ts";
 import { HttpError } from "./problem.ts";
-import { type ByteRange, parseRange } from "./range.ts";
+import { parseRange } from "./range.ts";
 
 export interface StoredBytes {
   readonly size: number;
@@ -41,8 +42,9 @@ export function answerBytes(request: Request, stored: StoredBytes, log: Log): Re
       headers: { "content-range": `bytes */${stored.size}`, "accept-ranges": "bytes" },
     });
   }
-  const length = range === undefined ? stored.size : range.end - range.start;
-  if (range) headers.set("content-range", `bytes ${range.start}-${range.end - 1}/${stored.size}`);
+  const length = range === undefined ? stored.size : range.length;
+  if (range)
+    headers.set("content-range", `bytes ${range.offset}-${range.offset + range.length - 1}/${stored.size}`);
   headers.set("content-length", `${length}`);
   const status = range ? 206 : 200;
   if (request.method === "HEAD") return new Response(null, { status, headers });

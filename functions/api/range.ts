@@ -1,10 +1,6 @@
 /** `Range` of one span of bytes (RFC 9110, section 14). */
 
-/** Bytes `start` (inclusive) to `end` (exclusive). */
-export interface ByteRange {
-  readonly start: number;
-  readonly end: number;
-}
+import type { ByteRange } from "../../storage/object-reader.ts";
 
 /**
  * What a `Range` header asks of a representation of `size` bytes.
@@ -18,9 +14,10 @@ export function parseRange(header: string | null, size: number): ByteRange | "un
   if (first === "") {
     if (last === "") return undefined;
     const length = Math.min(Number(last), size);
-    return length === 0 ? "unsatisfiable" : { start: size - length, end: size };
+    return length === 0 ? "unsatisfiable" : { offset: size - length, length };
   }
   if (last !== "" && Number(last) < Number(first)) return undefined;
   if (Number(first) >= size) return "unsatisfiable";
-  return { start: Number(first), end: last === "" ? size : Math.min(Number(last) + 1, size) };
+  const offset = Number(first);
+  return { offset, length: (last === "" ? size : Math.min(Number(last) + 1, size)) - offset };
 }
