@@ -11,13 +11,10 @@ import { ByteBudget } from "../../storage/byte-budget.ts";
 import { ConnectionGate } from "../../storage/connections.ts";
 import { MemoryShardStore } from "../../storage/memory-shard-store.ts";
 import type { StorageNode } from "../../storage/nodes.ts";
-import {
-  completeUpload,
-  createUpload,
-  putPart,
-  type CreateUpload,
-  type UploadDeps,
-} from "../../storage/uploads/index.ts";
+import { completeUpload } from "../../storage/uploads/complete.ts";
+import type { UploadDeps } from "../../storage/uploads/deps.ts";
+import { putPart } from "../../storage/uploads/put-part.ts";
+import { createUpload, type CreateUpload } from "../../storage/uploads/sessions.ts";
 import { createDatabase } from "../support/database.ts";
 
 export const HOUR: number = 3_600_000;
@@ -213,7 +210,7 @@ async function readChunk(bench: Bench, chunk: SqlRow): Promise<Uint8Array> {
     const index = shard["shard_index"] as number;
     const store = bench.stores[bench.nodeIds.indexOf(shard["node_id"] as string)] as MemoryShardStore;
     const bytes = store.shards.get(`${chunk["id"]}/${index}.${shard["generation"]}`);
-    if (bytes?.length !== chunk["shard_length"])
+    if (bytes === undefined || bytes.length !== chunk["shard_length"])
       throw new Error(`chunk ${chunk["id"]}: shard ${index} is not there`);
     if (toHex(blake3(bytes)) !== toHex(shard["hash"] as Uint8Array)) throw new Error("wrong shard hash");
     present.set(index, bytes);

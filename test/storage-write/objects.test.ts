@@ -2,7 +2,8 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { afterAll, describe, expect, test } from "vitest";
 import { findLiveObject } from "../../catalog/objects.ts";
 import { toHex } from "../../core/bytes.ts";
-import { createUpload, completeUpload } from "../../storage/uploads/index.ts";
+import { completeUpload } from "../../storage/uploads/complete.ts";
+import { createUpload } from "../../storage/uploads/sessions.ts";
 import { createBench, cut, patterned, putWhole, readBack, upload } from "./fixture.ts";
 
 const CHUNK = 4096;
