@@ -12,7 +12,7 @@ import { gate, parseTrustLevel, type TrustLevel } from "../core/dataset/trust.ts
 import { DataStreamError } from "../core/errors.ts";
 import type { Clock, Sql } from "../core/ports.ts";
 import { type DatasetRow, findDataset } from "../catalog/datasets.ts";
-import { findLiveToken } from "../catalog/tokens.ts";
+import { findLiveToken, type LiveToken } from "../catalog/tokens.ts";
 import { authenticate, bearerCredential, isApiKey, unauthenticated } from "./auth.ts";
 import { invalidToken, tokenHash, type TokenSigner } from "./tokens.ts";
 
@@ -102,25 +102,33 @@ export async function authorizeStream(
   return { dataset, issuedBy: userId, tokenId: token.id, expiresAt: token.expiresAt, trustLevel };
 }
 
+/**
+ * A token that is signed, unexpired, unrevoked, and whose issuer still has access to its dataset.
+ * @throws `unauthenticated` for anything else, in one form of words; a lost share is told as `permission_denied`.
+ */
+export async function inspectToken(deps: AccessDeps, token: string): Promise<LiveToken> {
+  const claims = await deps.tokens.verify(token, deps.clock.now());
+  const live = await findLiveToken(deps.sql, await tokenHash(token));
+  if (live === undefined || live.id !== claims.id || live.dataset.id !== claims.datasetId)
+    throw invalidToken();
+  if (!userMay("describe", live.standing)) throw notOpened();
+  return live;
+}
+
 async function authorizeToken(
   deps: AccessDeps,
   token: string,
   wanted: DatasetReference,
   action: Action,
 ): Promise<Access & { readonly token: NonNullable<Access["token"]> }> {
-  const claims = await deps.tokens.verify(token, deps.clock.now());
-  const live = await findLiveToken(deps.sql, await tokenHash(token));
-  if (live === undefined || live.id !== claims.id || live.dataset.id !== claims.datasetId)
-    throw invalidToken();
-  const { dataset, standing, issuedBy, scopes } = live;
-  // An issuer's lost share closes its tokens like a reference to something else: nothing is told apart.
-  if (!isMeant(wanted, dataset) || !userMay("describe", standing)) throw notOpened();
+  const { id, dataset, standing, issuedBy, scopes, expiresAt } = await inspectToken(deps, token);
+  if (!isMeant(wanted, dataset)) throw notOpened();
   if (!tokenMay(action, scopes) || !userMay(action, standing)) throw notPermitted(action);
   return {
     dataset,
     userId: issuedBy,
     trustLevel: trustFor(dataset, issuedBy).effective,
-    token: { id: live.id, scopes, expiresAt: live.expiresAt },
+    token: { id, scopes, expiresAt },
   };
 }
 

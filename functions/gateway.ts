@@ -1,14 +1,18 @@
 /** The Worker: REST, the datastream service, scheduled maintenance, and the Durable Object classes. */
-import { DurableObject } from "cloudflare:workers";
 import { createRestApi } from "./api/routes.ts";
 import type { Env } from "./env.ts";
+import { jobServices } from "./jobs.ts";
+import { DatasetJobObject, type JobServices } from "../durable-objects/dataset-job.ts";
 
 const api = createRestApi();
 
 export { StreamSession } from "../durable-objects/stream-session.ts";
 
-// TEMPORARY: until the factory in durable-objects/ exists.
-export class DatasetJob extends DurableObject {}
+export class DatasetJob extends DatasetJobObject<Env> {
+  protected override open(): Promise<JobServices> {
+    return jobServices(this.env, (work) => this.ctx.waitUntil(work));
+  }
+}
 
 const gateway: ExportedHandler<Env> = {
   fetch: (request, env, context) => api.fetch(request, env, context),

@@ -17,13 +17,13 @@ const TOKEN_MAX_CHARACTERS = 4096;
 interface SigningKey {
   readonly id: string;
   readonly publicKey: CryptoKey;
-  readonly publicJwk: JWK;
+  readonly publicJwk: Readonly<Record<string, string>>;
   readonly sign: CryptoKey;
 }
 
 /** Public half of the configured keys, as `/.well-known/jwks.json` answers it. */
 export interface PublicKeySet {
-  readonly keys: readonly JWK[];
+  readonly keys: readonly Readonly<Record<string, string>>[];
 }
 
 export class TokenSigner {
@@ -123,7 +123,7 @@ async function importKey(jwk: JWK): Promise<SigningKey> {
   const { kty, crv, x, d, kid } = jwk;
   if (kty !== "OKP" || crv !== ALGORITHM || !x || !d || !kid)
     throw new Error("Every key of SIGNING_KEYS must be a private Ed25519 JWK with kid.");
-  const publicJwk: JWK = { kty, crv, x, kid, alg: ALGORITHM, use: "sig" };
+  const publicJwk = { kty, crv, x, kid, alg: ALGORITHM, use: "sig" };
   const [sign, publicKey] = await Promise.all([
     importJWK({ kty, crv, x, d }, ALGORITHM),
     importJWK({ kty, crv, x }, ALGORITHM),

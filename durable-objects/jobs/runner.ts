@@ -6,15 +6,18 @@ import {
   failStatement,
   insertJob,
   type JobError,
-  type JobKind,
   type NewJob,
   progressStatement,
   succeedStatement,
 } from "../../catalog/jobs.ts";
-import type { JobInfo, JobProgram, JobStorage } from "./program.ts";
+import type { CreateDatasetInput, CreateDatasetState } from "./create-dataset.ts";
+import { type JobInfo, type JobProgram, type JobStorage, MemoryJobStorage } from "./program.ts";
+import type { VerifyDatasetInput, VerifyDatasetState } from "./verify-dataset.ts";
 
-// A map of programs with different inputs and states; the runner only hands them back what they gave.
-export type JobPrograms = Readonly<Record<JobKind, JobProgram<never, never>>>;
+export interface JobPrograms {
+  readonly create_dataset: JobProgram<CreateDatasetInput, CreateDatasetState>;
+  readonly verify_dataset: JobProgram<VerifyDatasetInput, VerifyDatasetState>;
+}
 
 /** When to call `advance` again; "ended" when the job is over and forgotten. */
 export type Advance = { readonly again: "now" } | { readonly again: "later"; readonly ms: number } | "ended";
@@ -28,6 +31,7 @@ const STATE = "state";
 const ATTEMPTS = "attempts";
 const FAILURE = "failure";
 
+/** The runner hands each program what that program gave, so it need not know the types. */
 type AnyProgram = JobProgram<unknown, unknown>;
 
 export class JobRunner {
@@ -115,6 +119,23 @@ export class JobRunner {
 
   #job(): NewJob | undefined {
     return this.#storage.get(SPEC) as NewJob | undefined;
+  }
+}
+
+/**
+ * Runs a program to its end within the caller's request: nothing is kept, announced, or tried again.
+ * @returns its result. A program with a commit must not be run like this.
+ */
+export async function runInline<Input, State>(
+  program: JobProgram<Input, State>,
+  job: JobInfo<Input>,
+): Promise<Readonly<Record<string, unknown>>> {
+  const storage = new MemoryJobStorage();
+  for (let state = program.begin(job); ; ) {
+    const outcome = await program.step(job, state, storage);
+    if (outcome.kind === "finished") return outcome.result;
+    storage.put(outcome.entries ?? {});
+    state = outcome.state;
   }
 }
 
