@@ -45,6 +45,12 @@ export const LIST_MAX_ENTRIES: number = 1_000;
 export const BULK_DELETE_MAX_KEYS: number = 1_000;
 /** Shards that one call of the repair route rewrites at most. */
 export const REPAIR_MAX_SHARDS: number = 1_000;
+/** Chunks that one call of the scrub route looks at at most: each is up to 36 reads. */
+export const SCRUB_MAX_CHUNKS: number = 200;
+/** How long each kind of scheduled maintenance begins further steps; a cron trigger has 30 s of CPU time. */
+export const MAINTENANCE_MS: number = 10_000;
+/** Shards that one step of scheduled repair takes on. */
+export const MAINTENANCE_STEP_SHARDS: number = 32;
 /** A storage node that answers no probe within this time counts as unreachable. */
 export const NODE_PROBE_TIMEOUT_MS: number = 3_000;
 /** Largest JSON request body. */

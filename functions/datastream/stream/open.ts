@@ -1,0 +1,109 @@
+/** From a request to a running producer: every gate, then the plan, then the session. */
+import { DataStreamError } from "../../../core/errors.ts";
+import { INVOCATION_AGE_MS, INVOCATION_BYTES } from "../../../core/limits.ts";
+import { parametersJson } from "../../../core/stream/parameters.ts";
+import type { StreamBatchesRequest } from "../../../proto/index.ts";
+import { authorizeStream } from "../../access.ts";
+import { bearerCredential } from "../../auth.ts";
+import type { Deps } from "../../deps.ts";
+import type { Env } from "../../env.ts";
+import { openInvocation } from "../../invocation.ts";
+import type { LogFields } from "../../log.ts";
+import { InvocationBudget } from "./budget.ts";
+import { planStream } from "./plan.ts";
+import { BatchProducer, type StreamEnd, type StreamMessage } from "./producer.ts";
+import { parseStreamRequest } from "./request.ts";
+import { sessionPort } from "./session-port.ts";
+import { StreamShares } from "./shares.ts";
+import { Views } from "./view.ts";
+import { Windows } from "./windows.ts";
+
+export interface RunningStream {
+  readonly streamId: string;
+  /** For the line that is logged when the stream ends. */
+  readonly fields: LogFields;
+  next(): Promise<StreamMessage | StreamEnd>;
+  /** Call it always; more than once has no effect. */
+  close(): void;
+  readonly sent: number;
+}
+
+const views = new Views();
+const shares = new StreamShares();
+
+export interface StreamCall {
+  readonly env: Env;
+  readonly deps: Deps;
+  readonly headers: Headers;
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/**
+ * @throws everything that keeps a stream from beginning; then nothing is held and nothing was sent.
+ */
+export async function openStream(call: StreamCall, message: StreamBatchesRequest): Promise<RunningStream> {
+  const { deps, env } = call;
+  const request = parseStreamRequest(message, bearerCredential(call.headers) ?? "");
+  const { connections, reads } = openInvocation(deps, (work) => call.waitUntil(work));
+  const invocation = new InvocationBudget(
+    connections,
+    { subrequests: deps.config.invocationSubrequests, bytes: INVOCATION_BYTES, ageMs: INVOCATION_AGE_MS },
+    deps.clock,
+  );
+  const sql = invocation.counting(deps.sql);
+  const access = await authorizeStream({ ...deps, sql }, request);
+  const { dataset, issuedBy, tokenId } = access;
+  const plan = await planStream({ sql, kernels: deps.kernels, views }, dataset, request);
+  try {
+    const streamId = request.streamId === "" ? crypto.randomUUID() : request.streamId;
+    const session = sessionPort(
+      env.STREAM_SESSIONS,
+      { userId: issuedBy, datasetId: dataset.id, streamId },
+      () => invocation.countControlCall(),
+    );
+    const { epoch, rank, worldSize, startIndex, resumeBatch } = request;
+    const attachment = await session.attach({
+      parameters: parametersJson(plan.parameters),
+      shape: plan.shape,
+      epoch,
+      rank,
+      worldSize,
+      startIndex,
+      ...(resumeBatch !== undefined && { resumeBatch }),
+    });
+    const windows = new Windows(
+      { sql, chunks: deps.chunks, kernels: deps.kernels, session },
+      plan,
+      { epoch, rank, worldSize, tokenId },
+      attachment,
+    );
+    const share = shares.open(deps.budget.totalBytes);
+    const producer = new BatchProducer({ ...reads, invocation, aheadBytes: () => share.bytes }, windows, {
+      streamId: new TextEncoder().encode(streamId),
+      batchHash: request.batchHash,
+    });
+    return {
+      streamId,
+      fields: {
+        dataset_id: dataset.id,
+        stream_id: streamId,
+        epoch,
+        rank,
+        world_size: worldSize,
+        lease: windows.lease,
+      },
+      next: () => producer.next(),
+      close: () => {
+        producer.close();
+        plan.release();
+        share.release();
+      },
+      get sent() {
+        return producer.sent;
+      },
+    };
+  } catch (error) {
+    plan.release();
+    throw DataStreamError.from(error);
+  }
+}

@@ -1,0 +1,46 @@
+/** The stream's session as the Worker calls it. */
+import { DataStreamError } from "../../../core/errors.ts";
+import type {
+  Acknowledgement,
+  AttachRequest,
+  Attachment,
+  WindowRecord,
+} from "../../../core/stream/session.ts";
+import type { Outcome, StreamSession } from "../../../durable-objects/stream-session.ts";
+
+/** Each call is one round trip; errors are those of core/stream/session.ts, or `unavailable`. */
+export interface SessionPort {
+  attach(request: AttachRequest): Promise<Attachment>;
+  record(window: WindowRecord): Promise<void>;
+  acknowledge(acknowledgement: Acknowledgement): Promise<number>;
+}
+
+/** The session of one user, dataset version and stream id: nobody else's request can name it. */
+export function sessionPort(
+  sessions: DurableObjectNamespace,
+  name: { readonly userId: string; readonly datasetId: string; readonly streamId: string },
+  onCall: () => void,
+): SessionPort {
+  const id = sessions.idFromName(JSON.stringify([name.userId, name.datasetId, name.streamId]));
+  const session = (sessions as DurableObjectNamespace<StreamSession>).get(id);
+  const call = async <T>(outcome: PromiseLike<Outcome<T>>): Promise<T> => {
+    onCall();
+    let answer: Outcome<T>;
+    try {
+      answer = await outcome;
+    } catch (cause) {
+      throw new DataStreamError("unavailable", "The stream's session does not answer. Try again.", { cause });
+    }
+    if (answer.ok) return answer.value;
+    const { code, message, details } = answer.error;
+    throw new DataStreamError(code, message, { details });
+  };
+  return {
+    attach: (request) => call(session.attach(request) as PromiseLike<Outcome<Attachment>>),
+    record: async (window) => {
+      await call(session.record(window) as PromiseLike<Outcome<null>>);
+    },
+    acknowledge: (acknowledgement) =>
+      call(session.acknowledge(acknowledgement) as PromiseLike<Outcome<number>>),
+  };
+}
