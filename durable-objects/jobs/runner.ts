@@ -131,7 +131,7 @@ export async function runInline<Input, State>(
   job: JobInfo<Input>,
 ): Promise<Readonly<Record<string, unknown>>> {
   const storage = new MemoryJobStorage();
-  for (let state = program.begin(job); ; ) {
+  for (let state = program.begin(job); ;) {
     const outcome = await program.step(job, state, storage);
     if (outcome.kind === "finished") return outcome.result;
     storage.put(outcome.entries ?? {});

@@ -54,6 +54,7 @@ export interface FileFailure {
   readonly path: string;
   readonly expected_hash: string;
   readonly actual_hash: string;
+  readonly valid: false;
 }
 
 export interface VerifyDatasetDeps {
@@ -200,6 +201,7 @@ export class VerifyDataset implements JobProgram<VerifyDatasetInput, VerifyDatas
           path: fromUtf8(path) ?? "",
           expected_hash: toHex(expected),
           actual_hash: actual,
+          valid: false,
         };
       }
       failed++;

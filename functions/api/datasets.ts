@@ -47,7 +47,12 @@ const Report = z
     files_failed: z.int(),
     files: z
       .array(
-        z.object({ path: z.string(), expected_hash: Digest, actual_hash: z.union([Digest, z.literal("")]) }),
+        z.object({
+          path: z.string(),
+          expected_hash: Digest,
+          actual_hash: z.union([Digest, z.literal("")]),
+          valid: z.literal(false),
+        }),
       )
       .openapi({ description: "The first 1,000 failures; an empty actual hash where bytes are lost" }),
     public_match: z

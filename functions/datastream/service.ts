@@ -34,6 +34,7 @@ import {
 import { streamMessages } from "./stream/generic.ts";
 import { openStream, type StreamCall } from "./stream/open.ts";
 import { refusal, streamResponse } from "./stream/response.ts";
+import { unaryMethods } from "./unary.ts";
 
 const PREFIX = `/${DataStreamService.typeName}/`;
 const STREAM_BATCHES = `${PREFIX}${DataStreamService.method.streamBatches.name}`;
@@ -117,6 +118,11 @@ function connectHandlers(): ReadonlyMap<string, UniversalHandler> {
       throw toConnectError(thrown);
     }
   });
+  const unary = unaryMethods(callOf);
+  router.rpc(DataStreamService.method.getDatasetInfo, unary.getDatasetInfo);
+  router.rpc(DataStreamService.method.createAccessToken, unary.createAccessToken);
+  router.rpc(DataStreamService.method.revokeAccessToken, unary.revokeAccessToken);
+  router.rpc(DataStreamService.method.verifyDataset, unary.verifyDataset);
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 
