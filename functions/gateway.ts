@@ -1,10 +1,15 @@
 /** The Worker: REST, the datastream service, scheduled maintenance, and the Durable Object classes. */
 import { createRestApi } from "./api/routes.ts";
+import { dataStreamRoutes } from "./datastream/service.ts";
+import { depsFrom } from "./deps.ts";
 import type { Env } from "./env.ts";
+import { openInvocation } from "./invocation.ts";
 import { jobServices } from "./jobs.ts";
+import { maintain } from "./maintenance.ts";
 import { DatasetJobObject, type JobServices } from "../durable-objects/dataset-job.ts";
 
 const api = createRestApi();
+dataStreamRoutes(api);
 
 export { StreamSession } from "../durable-objects/stream-session.ts";
 
@@ -16,6 +21,12 @@ export class DatasetJob extends DatasetJobObject<Env> {
 
 const gateway: ExportedHandler<Env> = {
   fetch: (request, env, context) => api.fetch(request, env, context),
-  async scheduled() {},
+  async scheduled(_controller, env, context) {
+    const deps = await depsFrom(env);
+    await maintain(
+      deps,
+      openInvocation(deps, (work) => context.waitUntil(work)),
+    );
+  },
 };
 export default gateway;

@@ -4,7 +4,7 @@ import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { CHUNK_DEFAULT_BYTES, CHUNK_MAX_BYTES, CHUNK_MIN_BYTES } from "../../core/limits.ts";
 import { type Api, needsApiKey } from "./app.ts";
 import { problems } from "./problem.ts";
-import { BucketName, jsonAnswer } from "./schemas.ts";
+import { BucketName, jsonAnswer, optionalJson } from "./schemas.ts";
 
 const DEFAULTS = { chunkBytes: CHUNK_DEFAULT_BYTES, dataShards: 4, parityShards: 2 };
 
@@ -31,22 +31,15 @@ const createBucketRoute = createRoute({
   ...needsApiKey,
   request: {
     params: z.object({ bucket: BucketName.openapi({ param: { name: "bucket", in: "path" } }) }),
-    body: {
-      required: false,
-      content: {
-        "application/json": {
-          schema: z
-            .strictObject({
-              chunk_bytes: ChunkBytes.optional(),
-              data_shards: z.int().min(1).max(32).optional(),
-              parity_shards: z.int().min(1).max(4).optional(),
-            })
-            .openapi("CreateBucket", {
-              example: { chunk_bytes: 16777216, data_shards: 4, parity_shards: 2 },
-            }),
-        },
-      },
-    },
+    body: optionalJson(
+      z
+        .strictObject({
+          chunk_bytes: ChunkBytes.optional(),
+          data_shards: z.int().min(1).max(32).optional(),
+          parity_shards: z.int().min(1).max(4).optional(),
+        })
+        .openapi("CreateBucket", { example: { chunk_bytes: 16777216, data_shards: 4, parity_shards: 2 } }),
+    ),
   },
   responses: {
     200: jsonAnswer(BucketSchema, "The bucket existed"),

@@ -17,11 +17,11 @@ export interface StoredBytes {
 }
 
 /**
- * 200, 206, or 304, for GET and HEAD. Never stored by shared caches.
- * NOT guaranteed: that a failure after the first byte reaches the client as more than a cut connection.
- * @throws HttpError 416 for a range behind the end.
+ * 200, 206, or 304, for GET and HEAD. Never stored by shared caches. A failure before the first byte is thrown and
+ * becomes a problem. NOT guaranteed: that a later one reaches the client as more than a cut connection.
+ * @throws HttpError 416 for a range behind the end; what opening and reading throw.
  */
-export function answerBytes(request: Request, stored: StoredBytes, log: Log): Response {
+export async function answerBytes(request: Request, stored: StoredBytes, log: Log): Promise<Response> {
   const etag = `"${toHex(stored.contentHash)}"`;
   const headers = new Headers({
     "content-type": "application/octet-stream",
@@ -48,7 +48,8 @@ export function answerBytes(request: Request, stored: StoredBytes, log: Log): Re
   headers.set("content-length", `${length}`);
   const status = range ? 206 : 200;
   if (request.method === "HEAD") return new Response(null, { status, headers });
-  return new Response(withLength(stored.open(range), length, log), { status, headers });
+  if (length === 0) return new Response("", { status, headers });
+  return new Response(await begun(stored.open(range), length, log), { status, headers });
 }
 
 function wantedRange(request: Request, etag: string, size: number): ReturnType<typeof parseRange> {
@@ -64,13 +65,32 @@ function matches(header: string | null, etag: string): boolean {
   return header.split(",").some((each) => each.trim() === "*" || each.trim().replace(/^W\//, "") === etag);
 }
 
-/** The platform sends Content-Length only for a body whose length it knows. */
-function withLength(body: ReadableStream<Uint8Array>, length: number, log: Log): ReadableStream<Uint8Array> {
+/**
+ * The body, when its first bytes are there. The platform sends Content-Length only for a body of known length.
+ * @throws what the first read throws.
+ */
+async function begun(
+  body: ReadableStream<Uint8Array>,
+  length: number,
+  log: Log,
+): Promise<ReadableStream<Uint8Array>> {
+  const reader = body.getReader();
+  const first = await reader.read();
+  reader.releaseLock();
   const { readable, writable } = new FixedLengthStream(length);
-  body.pipeTo(writable).catch((thrown: unknown) => {
-    // Anything else is a client that went away.
-    if (thrown instanceof DataStreamError && thrown.fault !== "caller")
+  const send = async (): Promise<void> => {
+    const writer = writable.getWriter();
+    if (!first.done) await writer.write(first.value);
+    writer.releaseLock();
+    await body.pipeTo(writable);
+  };
+  send().catch((thrown: unknown) => {
+    if (thrown instanceof DataStreamError && thrown.fault !== "caller") {
       log.error("cut_answer", errorFields(thrown));
+    } else {
+      // The client went away, perhaps before the body was piped.
+      if (!body.locked) body.cancel().catch(() => {});
+    }
   });
   return readable;
 }

@@ -1,10 +1,15 @@
 /** The whole REST surface: one line a route module. */
+import { registerAdmin } from "./admin.ts";
 import { type Api, createApi } from "./app.ts";
 import { registerBuckets } from "./buckets.ts";
+import { registerManifests } from "./dataset-manifest.ts";
+import { registerDatasets } from "./datasets.ts";
 import { registerDocumentation } from "./documentation.ts";
 import { registerHealth } from "./health.ts";
+import { registerJobs } from "./jobs.ts";
 import { registerObjects } from "./objects.ts";
 import { registerStorage } from "./storage.ts";
+import { registerTokens } from "./tokens.ts";
 import { registerUploads } from "./uploads.ts";
 
 export function createRestApi(): Api {
@@ -13,7 +18,12 @@ export function createRestApi(): Api {
   registerBuckets(api);
   registerUploads(api);
   registerObjects(api);
+  registerDatasets(api);
+  registerManifests(api);
+  registerTokens(api);
+  registerJobs(api);
   registerStorage(api);
+  registerAdmin(api);
   registerDocumentation(api);
   return api;
 }

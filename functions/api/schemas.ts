@@ -21,6 +21,13 @@ export function jsonBody<S extends z.ZodType>(schema: S): JsonBody<S> {
   return { required: true, content: { "application/json": { schema } } };
 }
 
+/** A body that may be left out. Without one nothing is validated: a handler that wants defaults parses `{}` itself. */
+export function optionalJson<S extends z.ZodType>(
+  schema: S,
+): Omit<JsonBody<S>, "required"> & { readonly required: false } {
+  return { ...jsonBody(schema), required: false };
+}
+
 export const Uuid: z.ZodUUID = z.uuid().openapi({ example: "9b2f3c1e-5a41-4d0e-8f5b-2f6a4c1d7e90" });
 /** A 32-byte digest. */
 export const Digest: z.ZodString = z
