@@ -15,6 +15,8 @@ import { claim, loadSecrets, saveSecrets, type StackSecrets } from "./state.ts";
 const DATABASE = "cyxcloud";
 /** A killed stack's workerd looks for its parent every second (workerd.sh), and until then holds port and storage. */
 const ORPHAN_LIFETIME_MS = 1_500;
+/** Private, except that the database server's account has to pass. */
+const DIRECTORY_MODE = 0o711;
 /** Tokens stay valid when the gateway's port changes. */
 const ISSUER = "urn:cyxcloud:local";
 
@@ -54,9 +56,11 @@ export interface Stack {
 /** @throws PortBusyError, StackRunningError; whatever had started by then is stopped again. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const cleanup: (() => unknown)[] = [];
-  const stop = async (): Promise<void> => {
+  const unwind = async (): Promise<void> => {
     for (let undo = cleanup.pop(); undo; undo = cleanup.pop()) await undo();
   };
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopping ??= unwind());
   try {
     return await start(options, cleanup, stop);
   } catch (error) {
@@ -123,11 +127,11 @@ async function start(
 
 function stateDirectory(options: StackOptions, cleanup: (() => unknown)[]): string {
   if (options.directory !== undefined) {
-    mkdirSync(options.directory, { recursive: true });
+    mkdirSync(options.directory, { recursive: true, mode: DIRECTORY_MODE });
     return resolve(options.directory);
   }
   const scratch = mkdtempSync(join(tmpdir(), "cyxcloud-"));
-  chmodSync(scratch, 0o711); // the database server's account has to pass
+  chmodSync(scratch, DIRECTORY_MODE);
   cleanup.push(() => rmSync(scratch, { recursive: true, force: true }));
   return scratch;
 }
