@@ -15,6 +15,7 @@ import type { Env } from "../env.ts";
 import { type Invocation, openInvocation } from "../invocation.ts";
 import type { Log } from "../log.ts";
 import {
+  allowBrowsers,
   answerFailure,
   answerUnknown,
   limitBody,
@@ -49,7 +50,7 @@ export function createApi(): Api {
     getPath: (request) => new URL(request.url).pathname,
   });
   api.use(recordRequest, protectAnswer);
-  api.use("/api/*", limitBody, async (c, next) => {
+  api.use("/api/*", allowBrowsers, limitBody, async (c, next) => {
     const deps = await depsFrom(c.env);
     c.set("deps", deps);
     c.set(

@@ -2,6 +2,7 @@
 import type { Context, ErrorHandler, MiddlewareHandler } from "hono";
 import type { Hook } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
+import { cors } from "hono/cors";
 import { secureHeaders } from "hono/secure-headers";
 import type { z } from "@hono/zod-openapi";
 import { DataStreamError, type ErrorDetails, invalidArgument } from "../../core/errors.ts";
@@ -37,6 +38,22 @@ export const protectAnswer: MiddlewareHandler = secureHeaders({
   xPermittedCrossDomainPolicies: false,
   xDnsPrefetchControl: false,
   originAgentCluster: false,
+});
+
+/** Pages of any origin may call: who asks is told by a header, never by a cookie that a browser adds by itself. */
+export const allowBrowsers: MiddlewareHandler = cors({
+  origin: "*",
+  allowMethods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
+  allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "If-Range", "Range"],
+  exposeHeaders: [
+    "Content-Length",
+    "Content-Range",
+    "ETag",
+    "Retry-After",
+    "X-Cyxcloud-Sha256",
+    "X-Request-Id",
+  ],
+  maxAge: 7200,
 });
 
 /** Part bodies are counted by their own route: they may be larger, and stream. */
