@@ -7,43 +7,33 @@ import type { ByteSource } from "../byte-source.ts";
 import { PartHasher } from "./compose-hash.ts";
 import type { UploadDeps } from "./deps.ts";
 import { Intents } from "./intents.ts";
-import { type WrittenPart, wrongLength } from "./written-part.ts";
+import type { WrittenPart } from "./written-part.ts";
 
 /**
- * Reads at most one part from `source` and stores it.
- * @param declaredLength what the source must hold, neither more nor less; undefined takes up to a whole part and
- *   leaves the rest in the source.
- * @throws `invalid_argument` naming body or part_number, `unavailable`, `resource_exhausted`, `canceled`
+ * Stores up to `limit` bytes, at most one part, and leaves the rest in `source`. Memory is taken for the limit.
+ * @throws `unavailable`, `resource_exhausted`, and what `source` throws
  */
 export async function writeObjectPart(
   deps: UploadDeps,
   upload: Upload,
   partNumber: number,
   source: ByteSource,
-  declaredLength?: number,
+  limit: number,
   signal?: AbortSignal,
 ): Promise<WrittenPart> {
-  const limit = declaredLength ?? upload.partBytes;
   const chunkBytes = Math.min(upload.chunkBytes, limit);
   const geometry = { k: upload.dataShards, m: upload.parityShards };
-  const intents = new Intents(
-    deps,
-    geometry,
-    declaredLength === undefined ? 1 : Math.ceil(limit / upload.chunkBytes),
-  );
+  const intents = new Intents(deps, geometry, Math.ceil(limit / upload.chunkBytes));
   const partOffset = (partNumber - 1) * upload.partBytes;
   const hasher = new PartHasher(deps.kernels.blake3, partOffset);
-  // Only the first part can turn out to be the whole object.
-  const sha256 = partNumber === 1 ? createSha256() : undefined;
   const chunks: WrittenChunk[] = [];
   const extents: StagedExtent[] = [];
   let size = 0;
-  const buffer =
-    limit === 0
-      ? undefined
-      : await ChunkBuffer.acquire(deps, geometry, shardSize(chunkBytes, geometry.k), signal);
+  const buffer = await ChunkBuffer.acquire(deps, geometry, shardSize(chunkBytes, geometry.k), signal);
+  // Only the first part can turn out to be the whole object.
+  const sha256 = partNumber === 1 ? createSha256() : undefined;
   try {
-    while (buffer !== undefined && size < limit) {
+    while (size < limit) {
       const room = buffer.data.subarray(0, Math.min(chunkBytes, limit - size));
       const length = await source.fill(room);
       if (length > 0) {
@@ -56,10 +46,6 @@ export async function writeObjectPart(
         size += length;
       }
       if (length < room.length) break;
-    }
-    if (declaredLength !== undefined) {
-      const received = size + (await source.fill(new Uint8Array(1)));
-      if (received !== declaredLength) throw wrongLength(received, declaredLength);
     }
     return {
       size,
@@ -74,6 +60,6 @@ export async function writeObjectPart(
     await sha256?.dispose();
     throw error;
   } finally {
-    buffer?.release();
+    buffer.release();
   }
 }

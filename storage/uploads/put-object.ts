@@ -26,14 +26,17 @@ export async function putObject(
   const upload = await requireUpload(deps, id, undefined);
   const { id: objectId } = await deps.catalog.findStagedObject(id);
   const source = new PieceSource(iterablePieces(bytes));
+  let left = bytes instanceof Uint8Array ? bytes.length : Infinity;
   let parts = 0;
-  for (let size = upload.partBytes; size === upload.partBytes;) {
-    const written = await writeObjectPart(deps, upload, parts + 1, source, undefined, signal);
-    size = written.size;
+  for (let isFull = true; isFull;) {
+    const limit = Math.min(upload.partBytes, left);
+    const written = await writeObjectPart(deps, upload, parts + 1, source, limit, signal);
     // A length that is a multiple of the part size ends with nothing left for a last part.
-    if (size === 0 && parts > 0) break;
+    if (written.size === 0 && parts > 0) break;
     parts++;
     await commitWrittenPart(deps, upload, parts, written);
+    left -= written.size;
+    isFull = written.size === upload.partBytes;
   }
   const { object } = await completeUpload(deps, { uploadId: id, ownerId: undefined, parts });
   return {

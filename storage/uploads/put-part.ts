@@ -9,7 +9,7 @@ import type { UploadDeps } from "./deps.ts";
 import { writeObjectPart } from "./object-part.ts";
 import { leaseEnd, notOpen, requireUpload } from "./sessions.ts";
 import { writeTarPart } from "./tar-part.ts";
-import type { WrittenPart } from "./written-part.ts";
+import { type WrittenPart, wrongLength } from "./written-part.ts";
 
 export interface PutPart {
   readonly uploadId: string;
@@ -38,20 +38,27 @@ export async function putPart(deps: UploadDeps, request: PutPart): Promise<Uploa
     checkPart(upload, partNumber, declaredLength);
     const written =
       upload.kind === "object"
-        ? await writeObjectPart(
-            deps,
-            upload,
-            partNumber,
-            new PieceSource(pieces.pull),
-            declaredLength,
-            signal,
-          )
+        ? await writeDeclared(deps, upload, partNumber, new PieceSource(pieces.pull), declaredLength, signal)
         : await writeTarPart(deps, upload, pieces.pull, declaredLength, signal);
     return await commitWrittenPart(deps, upload, partNumber, written);
   } catch (error) {
     await pieces.cancel(error);
     throw error;
   }
+}
+
+async function writeDeclared(
+  deps: UploadDeps,
+  upload: Upload,
+  partNumber: number,
+  source: PieceSource,
+  declaredLength: number,
+  signal: AbortSignal | undefined,
+): Promise<WrittenPart> {
+  const written = await writeObjectPart(deps, upload, partNumber, source, declaredLength, signal);
+  const received = written.size + (await source.fill(new Uint8Array(1)));
+  if (received !== declaredLength) throw wrongLength(received, declaredLength);
+  return written;
 }
 
 /** The commit point. @throws `unavailable` when the part is known not to be committed, or nothing is known. */

@@ -1,5 +1,6 @@
 /** A catalogue on real PostgreSQL, nodes in memory, and an independent way to read back what uploads wrote. */
 import { blake3 } from "@noble/hashes/blake3.js";
+import { expect } from "vitest";
 import { ensureBucket } from "../../catalog/buckets.ts";
 import { findLiveObject, listObjects } from "../../catalog/objects.ts";
 import { writeCatalog } from "../../catalog/write-catalog.ts";
@@ -8,6 +9,7 @@ import { ISOLATE_BUDGET_BYTES } from "../../core/limits.ts";
 import type { ShardStore, Sql, SqlRow } from "../../core/ports.ts";
 import { type Kernels, loadKernels } from "../../kernels/index.ts";
 import { ByteBudget } from "../../storage/byte-budget.ts";
+import { collectGarbage, type GarbageDeps } from "../../storage/collect-garbage.ts";
 import { ConnectionGate } from "../../storage/connections.ts";
 import { MemoryShardStore } from "../../storage/memory-shard-store.ts";
 import type { StorageNode } from "../../storage/nodes.ts";
@@ -30,9 +32,7 @@ export interface Bench {
   readonly nodeIds: readonly string[];
   readonly clock: { time: number; now(): number };
   /** Dependencies with any of them replaced. `sql` and `wrap` are where faults go in. */
-  deps(
-    overrides?: DepsOverrides,
-  ): UploadDeps & { readonly budget: ByteBudget; readonly connections: ConnectionGate };
+  deps(overrides?: DepsOverrides): UploadDeps & GarbageDeps;
   close(): Promise<void>;
 }
 
@@ -238,4 +238,31 @@ export async function orphans(bench: Bench, states: readonly string[] = ["live"]
   return bench.stores.flatMap((store, i) =>
     [...store.shards.keys()].filter((key) => !known.has(`${bench.nodeIds[i]} ${key}`)),
   );
+}
+
+/** Runs garbage collection until every lease and grace that runs now is over and nothing is left to do. */
+export async function collectAll(bench: Bench): Promise<void> {
+  for (let round = 0; round < 4; round++) {
+    bench.clock.time += 50 * HOUR;
+    for (let more = true; more;) {
+      const report = await collectGarbage(bench.deps(), { now: bench.clock.time, graceMs: GRACE });
+      if (report.failedNodes.length > 0) throw new Error(`failed nodes: ${report.failedNodes.join()}`);
+      more = report.hasMore;
+    }
+  }
+}
+
+/** After `collectAll`: nodes hold the shards of live chunks and nothing else, and no row is left over. */
+export async function expectNoOrphans(bench: Bench): Promise<void> {
+  expect(await orphans(bench)).toEqual([]);
+  const [counts] = await bench.sql.query({
+    text: `select
+      (select count(*) from chunks where state <> 'live') as chunks,
+      (select count(*) from chunks c where not exists (select from extents where chunk_id = c.id)) as unreferenced,
+      (select count(*) from loose_chunks) as loose,
+      (select count(*) from objects where state <> 'live') as objects,
+      (select count(*) from upload_sessions where state <> 'completed') as uploads`,
+    values: [],
+  });
+  expect(counts).toEqual({ chunks: 0n, unreferenced: 0n, loose: 0n, objects: 0n, uploads: 0n });
 }
