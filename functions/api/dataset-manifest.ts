@@ -55,7 +55,7 @@ const pageRoute = createRoute({
         .number()
         .int()
         .min(0)
-        .openapi({ type: "integer", param: { name: "page", in: "path" }, example: 0 }),
+        .openapi({ type: "integer", param: { name: "page", in: "path", required: true }, example: 0 }),
     }),
   },
   responses: { 200: jsonAnswer(Page, "The page"), ...problems(400, 401, 403, 404) },
