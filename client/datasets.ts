@@ -73,8 +73,8 @@ export class Datasets {
     const { job_id } = await this.#gateway.json<{ job_id: string }>("POST", "/api/datasets", {
       json: request,
     });
-    const { id } = await waitForJob<{ id: string }>(this.#gateway, job_id, options);
-    return this.get(id);
+    const { dataset_id } = await waitForJob<{ dataset_id: string }>(this.#gateway, job_id, options);
+    return this.get(dataset_id);
   }
 
   get(reference: string): Promise<Dataset> {
