@@ -26,6 +26,7 @@ const kernels: Kernels = await loadKernels();
 
 export interface Bench {
   readonly sql: Sql;
+  readonly databaseUrl: string;
   readonly ownerId: string;
   readonly bucketId: string;
   readonly stores: readonly MemoryShardStore[];
@@ -69,6 +70,7 @@ export async function createBench(
   const clock = { time: Date.UTC(2026, 10, 22), now: () => clock.time };
   return {
     sql,
+    databaseUrl: database.url,
     ownerId,
     bucketId: created.bucket.id,
     stores,
