@@ -40,7 +40,7 @@ export function errorFields(thrown: unknown): LogFields {
   const causes: string[] = [];
   let cause: unknown = error.cause;
   for (let depth = 0; cause !== undefined && depth < 5; depth++) {
-    causes.push(cause instanceof Error ? (cause.stack ?? `${cause.name}: ${cause.message}`) : String(cause));
+    causes.push(describe(cause));
     cause = cause instanceof Error ? cause.cause : undefined;
   }
   return {
@@ -49,6 +49,11 @@ export function errorFields(thrown: unknown): LogFields {
     message: error.message,
     ...(causes.length > 0 && { causes }),
   };
+}
+
+function describe(cause: unknown): string {
+  if (cause instanceof Error) return cause.stack ?? `${cause.name}: ${cause.message}`;
+  return typeof cause === "string" ? cause : Object.prototype.toString.call(cause);
 }
 
 const REDACTED = "[redacted]";

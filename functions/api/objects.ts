@@ -172,11 +172,13 @@ export function registerObjects(api: Api): void {
   // A key holds slashes, which OpenAPI cannot say of a path: documented and routed apart.
   for (const route of [getRoute, headRoute, deleteRoute]) api.openAPIRegistry.registerPath(route);
   api.get("/api/objects/:bucket/:key{.+}", requireUser, answerObject);
-  api.delete("/api/objects/:bucket/:key{.+}", requireUser, async (c) => {
-    const { bucket, key } = await addressed(c);
-    await dropObjects(c.var.deps.sql, bucket.id, [key]);
-    return c.body(null, 204);
-  });
+  api.delete("/api/objects/:bucket/:key{.+}", requireUser, deleteObject);
+}
+
+async function deleteObject(c: Context<ApiEnv>): Promise<Response> {
+  const { bucket, key } = await addressed(c);
+  await dropObjects(c.var.deps.sql, bucket.id, [key]);
+  return c.body(null, 204);
 }
 
 /** GET and HEAD. */

@@ -87,11 +87,14 @@ interface ProblemAnswer {
   readonly content: { readonly "application/problem+json": { readonly schema: z.ZodType } };
 }
 
+// oxlint-disable-next-line typescript/no-empty-object-type -- see `problems`
+type Nothing = {};
+
 /**
  * Problem answers for a route's `responses`; 429, 500 and 503 come along. Handlers throw problems and never
  * return them, so for the compiler the result is empty and does not widen a handler's answers.
  */
-export function problems(...statuses: ProblemStatus[]): Readonly<Record<never, never>> {
+export function problems(...statuses: ProblemStatus[]): Nothing {
   const every = [...new Set<ProblemStatus>([...statuses, 429, 500, 503])];
   return Object.fromEntries(every.map((status) => [status, problemAnswer(status)]));
 }

@@ -89,7 +89,7 @@ export function registerStorage(api: Api): void {
 }
 
 function byName<T extends { readonly name: string }>(nodes: Iterable<T>): T[] {
-  return [...nodes].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  return [...nodes].toSorted((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
 }
 
 /** One look for a key that never exists. */

@@ -17,7 +17,7 @@ export interface DocumentedClient {
   /** As `gateway.request`, but an answer that the document does not describe is an error. */
   request(path: string, init?: RequestInit): Promise<Response>;
   /** The same with a JSON body and a parsed answer. */
-  json(method: string, path: string, body?: unknown, headers?: HeadersInit): Promise<JsonAnswer>;
+  json(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<JsonAnswer>;
 }
 
 export interface JsonAnswer {
