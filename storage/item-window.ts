@@ -102,7 +102,6 @@ class Window implements ItemWindow {
   }
 
   async fill(first: number, destinations: readonly Uint8Array[]): Promise<void> {
-    const { signal } = this.#stop;
     const direct = new Set<WindowRead>();
     const mismatched: number[] = [];
     for (let i = 0; i < destinations.length; i++) {
@@ -132,14 +131,7 @@ class Window implements ItemWindow {
       this.#verifier.add(i, destination, item.contentHash, mismatched);
     }
     this.#verifier.flush(mismatched);
-    for (const i of mismatched) {
-      this.#throwIfStopped();
-      const item = this.#items[first + i] as LocatedItem;
-      await this.#untilStopped(
-        healItem(this.#reader, this.#memory, item, destinations[i] as Uint8Array, signal),
-      );
-    }
-    if (mismatched.length > 0) this.#dropLying();
+    if (mismatched.length > 0) await this.#heal(first, mismatched, destinations);
     this.#throwIfStopped();
   }
 
@@ -202,12 +194,12 @@ class Window implements ItemWindow {
     const { chunk, shardIndex, offset, length } = read;
     if (!this.#reader.passBy(chunk, shardIndex)) {
       const bytes = await this.#reader.read(chunk, shardIndex, offset, length, buffer.bytes);
-      if (bytes !== undefined) {
-        buffer.bytes = bytes;
-        return true;
-      }
+      if (bytes !== undefined) buffer.bytes = bytes;
+      // The shard may have been found to lie meanwhile.
+      if (bytes !== undefined && !this.#reader.isLost(chunk, shardIndex)) return true;
       // A read that failed half-way may have taken the memory with it.
-      if (buffer.bytes.buffer.byteLength === 0) buffer.bytes = new Uint8Array(buffer.capacity);
+      const { buffer: left } = buffer.bytes;
+      buffer.bytes = new Uint8Array(left.byteLength > 0 ? left : new ArrayBuffer(buffer.capacity));
     }
     return this.#stripes.rebuild(read, buffer);
   }
@@ -232,6 +224,36 @@ class Window implements ItemWindow {
     this.#throwIfStopped();
     if (read.error !== undefined) throw read.error;
     return read.state === "ready";
+  }
+
+  /** Finds the bytes of items that do not fit their hashes, one at a time until a liar is known, the rest without it. */
+  async #heal(
+    first: number,
+    mismatched: readonly number[],
+    destinations: readonly Uint8Array[],
+  ): Promise<void> {
+    const { deps } = this.#reader;
+    const { signal } = this.#stop;
+    const itemAt = (i: number): LocatedItem => this.#items[first + i] as LocatedItem;
+    for (const [done, i] of mismatched.entries()) {
+      this.#throwIfStopped();
+      const known = deps.connections.health.lostShards;
+      const destination = destinations[i] as Uint8Array;
+      await this.#untilStopped(healItem(this.#reader, this.#memory, itemAt(i), destination, signal));
+      if (deps.connections.health.lostShards === known) continue;
+
+      this.#dropLying();
+      const rest = mismatched.slice(done + 1);
+      const window = new Window(deps, rest.map(itemAt), { signal, readAheadBytes: this.#readAheadBytes });
+      try {
+        return await window.fill(
+          0,
+          rest.map((each) => destinations[each] as Uint8Array),
+        );
+      } finally {
+        window.close();
+      }
+    }
   }
 
   /** Bytes that were read from a shard before it was found to lie are not worth another heal. */

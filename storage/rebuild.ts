@@ -89,11 +89,8 @@ async function readSources(
   while (found.size < dataShards) {
     const wanted: number[] = [];
     for (const source of reader.sources(chunk, index)) {
-      // A shard that moved while we looked is worth another try.
-      const name = `${source}.${reader.current(chunk).shards[source]?.generation}`;
-      if (found.has(source) || tried.has(name)) continue;
+      if (found.has(source) || tried.has(nameOf(reader, chunk, source))) continue;
       if (options.accept !== undefined && !(await options.accept(source))) continue;
-      tried.add(name);
       wanted.push(source);
       if (found.size + wanted.length === dataShards) break;
     }
@@ -102,6 +99,7 @@ async function readSources(
       if ((await reader.refresh(chunk)) !== undefined && reader.current(chunk) !== before) continue;
       throw reader.lossOf(chunk);
     }
+    for (const source of wanted) tried.add(nameOf(reader, chunk, source));
     const read = await Promise.allSettled(
       wanted.map((source) => reader.read(chunk, source, offset, length, new Uint8Array(length))),
     );
@@ -112,6 +110,11 @@ async function readSources(
     });
   }
   return found;
+}
+
+/** Tells copies apart: a shard that was moved while we looked is worth another try. */
+function nameOf(reader: ShardReader, chunk: ChunkLocation, index: number): string {
+  return `${index}.${reader.current(chunk).shards[index]?.generation}`;
 }
 
 export function* steps(

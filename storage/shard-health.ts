@@ -15,6 +15,11 @@ export class ShardHealth {
     return this.#lost.size === 0 && this.#avoided.size === 0;
   }
 
+  /** Shards known to be missing or lying. */
+  get lostShards(): number {
+    return this.#lost.size;
+  }
+
   /** The shard under this key is missing or lies. False when that was known. */
   addLost(key: string): boolean {
     if (this.#lost.has(key)) return false;
