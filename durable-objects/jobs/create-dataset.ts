@@ -279,12 +279,21 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
     state: CreateDatasetState & { phase: "commit" },
     saved: Saved,
   ): Promise<Outcome> {
-    const { objects, blake3 } = this.#deps;
+    const { sql, objects, blake3 } = this.#deps;
     const manifest = await objects.complete(ownerId, state.uploadId, state.parts);
+    const result = {
+      dataset_id: input.dataset_id,
+      name: input.name,
+      file_count: state.count,
+      total_size_bytes: state.totalSize,
+      content_hash: toHex(manifest.contentHash),
+    };
+    // The commit went through and only its answer was lost.
+    if (!(await isBuilding(sql, input.dataset_id, id))) return { kind: "finished", result };
     const pageValues = finishPages(saved, manifest.contentHash, blake3);
     const tree = await objects.put(ownerId, pageTreeKey(input.dataset_id), pageValues);
     const schema = finalSchema(input.schema, saved);
-    const dataset = {
+    const commit = commitStatements({
       id: input.dataset_id,
       jobId: id,
       schema,
@@ -295,18 +304,8 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
       maxItemBytes: state.maxItem,
       manifestObjectId: manifest.objectId,
       treeObjectId: tree.objectId,
-    };
-    return {
-      kind: "finished",
-      result: {
-        dataset_id: input.dataset_id,
-        name: input.name,
-        file_count: state.count,
-        total_size_bytes: state.totalSize,
-        content_hash: toHex(manifest.contentHash),
-      },
-      commit: commitStatements(dataset),
-    };
+    });
+    return { kind: "finished", result, commit };
   }
 }
 

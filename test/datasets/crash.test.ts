@@ -1,0 +1,204 @@
+/** A job that dies anywhere goes on, and leaves what it would have left without dying. */
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { findDataset, listFiles } from "../../catalog/datasets.ts";
+import { findJob, type Job, type NewJob } from "../../catalog/jobs.ts";
+import { Manifest } from "../../core/dataset/manifest.ts";
+import { MANIFEST_PAGE_BYTES } from "../../core/dataset/manifest-proof.ts";
+import { type JobStorage, MemoryJobStorage } from "../../durable-objects/jobs/program.ts";
+import { CrashError, type Fault, type FaultPlan } from "../support/faults.ts";
+import { count, createBench, createJob, hash, verifyJob } from "./fixture.ts";
+
+const bench = await createBench();
+afterAll(() => bench.close());
+const { sql, ownerId, harness } = bench;
+
+// Long enough paths for a manifest of two parts, in three pages of objects.
+const photos = await bench.bucket("photos");
+const KEYS = Array.from({ length: 200 }, (_, i) => `class-${i % 10}/${"long-".repeat(60)}${i}.png`);
+await bench.declare(photos, KEYS);
+const OPTIONS = { filesPerStep: 90, partBytes: MANIFEST_PAGE_BYTES };
+
+/** What the process writes after its death is lost, as it would be on the platform. */
+class MortalStorage extends MemoryJobStorage {
+  dead = false;
+
+  override put(entries: Readonly<Record<string, unknown>>): void {
+    if (!this.dead) super.put(entries);
+  }
+
+  override clear(): Promise<void> {
+    return this.dead ? Promise.resolve() : super.clear();
+  }
+}
+
+interface Run {
+  readonly job: Job;
+  /** Calls of ports until the job had ended, deaths included. */
+  readonly calls: number;
+  readonly died: boolean;
+}
+
+/** Runs a job whose process meets `fault` at call `at` of its life, and goes on in a new process. */
+async function runWith(newJob: NewJob, fault: Fault | undefined, at: number): Promise<Run> {
+  const storage = new MortalStorage();
+  const first = harness.calls.length;
+  let died = false;
+  let faulty = fault !== undefined;
+  harness.plan = ({ number }) => {
+    if (!faulty || number - first !== at) return undefined;
+    faulty = false;
+    died = true;
+    if (fault === "crash" || fault === "crash-after") storage.dead = true;
+    return fault;
+  };
+  let done = 0;
+  for (let runner = bench.boot(storage, OPTIONS), ended = false; !ended;) {
+    runner.accept(newJob);
+    ended = (await runner.advance()) === "ended" && !storage.dead;
+    const job = await findJob(sql, ownerId, newJob.id);
+    expect(job?.done ?? 0).toBeGreaterThanOrEqual(done);
+    done = job?.done ?? 0;
+    if (!storage.dead) continue;
+    storage.dead = false;
+    const plan: FaultPlan | undefined = harness.plan;
+    harness.revive();
+    harness.plan = plan;
+    runner = bench.boot(storage, OPTIONS);
+  }
+  harness.revive();
+  expect(harness.violations).toEqual([]);
+  return {
+    job: (await findJob(sql, ownerId, newJob.id)) as Job,
+    calls: harness.calls.length - first,
+    died,
+  };
+}
+
+const FAULTS: readonly Fault[] = ["crash", "crash-after", "fail", "lose-answer"];
+
+/** Every fault at every call of a job that takes `calls` of them when nothing happens. */
+async function everywhere(make: () => NewJob, check: (job: Job) => Promise<void>): Promise<number> {
+  const quiet = await runWith(make(), undefined, 0);
+  await check(quiet.job);
+  for (const fault of FAULTS) {
+    for (let at = 1; at <= quiet.calls; at++) {
+      const { job, died } = await runWith(make(), fault, at);
+      expect(died, `${fault} at call ${at}`).toBe(true);
+      await check(job);
+    }
+  }
+  return quiet.calls;
+}
+
+beforeEach(() => harness.revive());
+
+describe("a job meets a fault at each of its calls", () => {
+  test("a dataset comes to be once, and complete", { timeout: 300_000 }, async () => {
+    let versions = 0;
+    const calls = await everywhere(
+      () =>
+        createJob(ownerId, {
+          files: ["photos/**"],
+          schema: { type: "image", format: "png", labels: "path" },
+        }),
+      async (job) => {
+        versions++;
+        expect(job).toMatchObject({
+          state: "succeeded",
+          done: 400,
+          total: 400,
+          result: { version: versions },
+        });
+        const { dataset_id: id } = job.result as { dataset_id: string };
+        const dataset = (await findDataset(sql, ownerId, { id }))?.dataset;
+        const manifest = Manifest.parse(await bench.read(dataset?.manifestObjectId ?? ""));
+        expect(hash(manifest.bytes)).toEqual(dataset?.contentHash);
+        expect(manifest.count).toBe(200);
+        expect((dataset?.schema.classes as string[]).length).toBe(10);
+        expect(await listFiles(sql, id, { from: 0, limit: 1000 })).toHaveLength(200);
+        expect(await count(sql, "datasets")).toBe(versions);
+        expect(await count(sql, "dataset_files")).toBe(versions * 200);
+        // Of each version its manifest and its page tree, and nothing that a repeated step left behind.
+        const live =
+          "objects o join buckets b on b.id = o.bucket_id where b.name = '.datasets' and o.state = 'live'";
+        expect(await count(sql, live)).toBe(versions * 2);
+        const unreferenced = `${live} and not exists (select from datasets d where o.id in (d.manifest_object_id, d.tree_object_id))`;
+        expect(await count(sql, unreferenced)).toBe(0);
+      },
+    );
+    expect(calls).toBeGreaterThan(30);
+  });
+
+  test("a job that fails leaves nothing", { timeout: 300_000 }, async () => {
+    const before = await count(sql, "datasets");
+    const files = await count(sql, "dataset_files");
+    await everywhere(
+      () => createJob(ownerId, { name: "broken", files: ["photos/**", "photos/*.jpg"] }),
+      async (job) => {
+        expect(job).toMatchObject({ state: "failed", error: { code: "invalid_argument" }, result: null });
+        expect(await count(sql, "datasets")).toBe(before);
+        expect(await count(sql, "dataset_files")).toBe(files);
+      },
+    );
+  });
+});
+
+test("a job that cannot store its manifest fails in the end, and leaves nothing", async () => {
+  const before = await count(sql, "datasets");
+  const newJob = createJob(ownerId, { name: "unstored", files: ["photos/**"] });
+  const storage = new MemoryJobStorage();
+  const runner = bench.boot(storage, OPTIONS);
+  runner.accept(newJob);
+  harness.plan = ({ method }) => (method === "put" ? "fail" : undefined);
+  const waits: number[] = [];
+  for (let next = await runner.advance(); next !== "ended"; next = await runner.advance())
+    if (next.again === "later") waits.push(next.ms);
+  // It waits longer each time, and gives up after the eighth try.
+  expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 16000, 32000]);
+  expect(await findJob(sql, ownerId, newJob.id)).toMatchObject({
+    state: "failed",
+    error: { code: "unavailable" },
+  });
+  expect(await count(sql, "datasets")).toBe(before);
+  expect(await count(sql, "datasets where name = 'unstored'")).toBe(0);
+  const { dataset_id: id } = newJob.input as { dataset_id: string };
+  const uploads = "upload_sessions where state = $1 and key like $2";
+  expect(await count(sql, uploads, ["aborted", `${id}/%`])).toBe(1);
+  expect(await count(sql, uploads, ["open", `${id}/%`])).toBe(0);
+});
+
+test("a verification meets a crash at each of its calls", { timeout: 300_000 }, async () => {
+  const real = await bench.bucket("real");
+  for (let i = 0; i < 5; i++) await bench.put(real, `${i}.png`, new Uint8Array(5000).fill(i));
+  const made = await bench.run(createJob(ownerId, { name: "real", files: ["real/*"] }));
+  const { dataset_id: id } = made.result as { dataset_id: string };
+  await everywhere(
+    () => verifyJob(ownerId, id, "full"),
+    async (job) => {
+      expect(job).toMatchObject({
+        state: "succeeded",
+        result: { manifest_valid: true, all_files_valid: true, files_checked: 5, files_failed: 0 },
+      });
+    },
+  );
+});
+
+test("a death between the work of a step and the news of it is survived", async () => {
+  const storage = new MortalStorage();
+  const newJob = createJob(ownerId, { name: "mortal", files: ["photos/**"] });
+  bench.boot(storage, OPTIONS).accept(newJob);
+  for (let ended = false, life = 1; !ended; life++) {
+    // Every second process dies before anything that it did is remembered.
+    storage.dead = life % 2 === 0;
+    ended = (await bench.boot(storage, OPTIONS).advance()) === "ended" && !storage.dead;
+  }
+  expect(await findJob(sql, ownerId, newJob.id)).toMatchObject({ state: "succeeded" });
+  expect((storage satisfies JobStorage).get("state")).toBeUndefined();
+});
+
+test("the harness itself kills", async () => {
+  harness.plan = () => "crash";
+  await expect(harness.wrapSql(sql).query({ text: "select 1", values: [] })).rejects.toBeInstanceOf(
+    CrashError,
+  );
+});
