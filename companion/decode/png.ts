@@ -1,17 +1,31 @@
-import { convertIndexedToRgb, decode, type DecodedPng } from "fast-png";
-import type { DatasetSchema } from "../../core/dataset/schema.ts";
+import { Transformer } from "@napi-rs/image";
+import type { DatasetSchema, DataType } from "../../core/dataset/schema.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import type { ItemFormat } from "../tensor.ts";
 import type { Decoder, EncodedItem } from "./decoder.ts";
 
 interface Pixels {
   readonly shape: readonly [height: number, width: number, channels: number];
-  readonly samples: Uint8Array | Uint8ClampedArray | Uint16Array;
+  readonly dtype: DataType;
+  /** Row-major, channels together, little-endian. */
+  readonly bytes: Uint8Array;
 }
+
+/** The decoder's numbers for what a pixel is made of. */
+const COLOUR_TYPES: readonly { readonly channels: number; readonly dtype: DataType }[] = [
+  { channels: 1, dtype: "uint8" },
+  { channels: 2, dtype: "uint8" },
+  { channels: 3, dtype: "uint8" },
+  { channels: 4, dtype: "uint8" },
+  { channels: 1, dtype: "uint16" },
+  { channels: 2, dtype: "uint16" },
+  { channels: 3, dtype: "uint16" },
+  { channels: 4, dtype: "uint16" },
+];
 
 /**
  * PNG images (https://www.w3.org/TR/png-3/) as height × width × channels of uint8, or uint16 for
- * 16-bit images. Samples below 8 bits are widened without scaling; palettes become colours.
+ * 16-bit images. Samples below 8 bits are scaled to 8 bits; palettes become colours.
  * Not applied: gamma, colour profiles.
  */
 export class PngDecoder implements Decoder {
@@ -28,59 +42,39 @@ export class PngDecoder implements Decoder {
   }
 
   format(first: EncodedItem): ItemFormat {
-    const { shape, samples } = pixels(first);
-    const dtype = samples instanceof Uint16Array ? "uint16" : "uint8";
+    const { shape, dtype } = pixelsOf(first);
     const [height, width, channels = 1] = this.#schema.shape ?? shape;
-    const format: ItemFormat = {
+    return {
       shape: [height as number, width as number, channels],
       dtype: this.#schema.dtype ?? dtype,
       layout: "NHWC",
     };
-    return format;
   }
 
   decode(item: EncodedItem, format: ItemFormat, into: Uint8Array): void {
-    const { shape, samples } = pixels(item);
-    const dtype = samples instanceof Uint16Array ? "uint16" : "uint8";
+    const { shape, dtype, bytes } = pixelsOf(item);
     if (shape.join() !== format.shape.join() || dtype !== format.dtype) {
       throw invalidArgument(
         item.path,
         `is ${shape.join("×")} of ${dtype}; this batch holds ${format.shape.join("×")} of ${format.dtype} (height × width × channels).`,
       );
     }
-    into.set(new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength));
+    into.set(bytes);
   }
 }
 
-function pixels(item: EncodedItem): Pixels {
-  let image: DecodedPng;
+function pixelsOf(item: EncodedItem): Pixels {
   try {
-    image = decode(item.bytes);
+    const image = new Transformer(item.bytes);
+    const { width, height, format, colorType } = image.metadataSync();
+    const colour = COLOUR_TYPES[colorType];
+    if (format !== "png" || colour === undefined)
+      throw new TypeError(`${format} image of colour type ${colorType}`);
+    return { shape: [height, width, colour.channels], dtype: colour.dtype, bytes: image.rawPixelsSync() };
   } catch (cause) {
     throw new DataStreamError("invalid_argument", `${item.path}: is no PNG image that can be decoded.`, {
       details: { field: item.path },
       cause,
     });
   }
-  const { width, height } = image;
-  if (image.palette !== undefined) {
-    const samples = convertIndexedToRgb(image);
-    return { shape: [height, width, samples.length / (width * height)], samples };
-  }
-  return { shape: [height, width, image.channels], samples: image.depth < 8 ? unpacked(image) : image.data };
-}
-
-/** One byte a sample from rows of packed 1, 2 or 4-bit samples; each row starts on a byte. */
-function unpacked(image: DecodedPng): Uint8Array {
-  const { width, height, depth, data } = image;
-  const rowBytes = Math.ceil((width * depth) / 8);
-  const samples = new Uint8Array(width * height);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const bit = x * depth;
-      const byte = data[y * rowBytes + (bit >> 3)] as number;
-      samples[y * width + x] = (byte >> (8 - depth - (bit & 7))) & ((1 << depth) - 1);
-    }
-  }
-  return samples;
 }

@@ -191,7 +191,9 @@ describe("PNG decoding", () => {
     const packed = Uint8Array.of(0b10110010, 0b01111111, 0b01001101, 0b10111111);
     const decoded = decode(encode({ width: 10, height: 2, data: packed, depth: 1, channels: 1 }));
     expect(decoded.shape).toEqual([2, 10, 1]);
-    expect([...decoded.data]).toEqual([1, 0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0]);
+    expect([...decoded.data].map((sample) => sample / 255)).toEqual([
+      1, 0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0,
+    ]);
   });
 });
 
