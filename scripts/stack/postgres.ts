@@ -66,7 +66,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   const home = postgresHome(account);
   const directory = clusterDirectory(options.directory, account);
   const data = join(directory, "data");
-  const password = initialise(home, directory, account);
+  const password = initialise(home, directory, account, options.durable ?? true);
   await stopLeftover(data);
 
   const { child, port } = await launch(home, directory, account, options);
@@ -105,7 +105,7 @@ function clusterDirectory(wanted: string, account: Account | undefined): string 
 }
 
 /** Creates the cluster unless it exists, and returns the superuser's password. */
-function initialise(home: string, directory: string, account: Account | undefined): string {
+function initialise(home: string, directory: string, account: Account | undefined, durable: boolean): string {
   const passwordFile = join(directory, "password");
   const data = join(directory, "data");
   if (existsSync(data)) return readFileSync(passwordFile, "utf8");
@@ -127,6 +127,7 @@ function initialise(home: string, directory: string, account: Account | undefine
       "--locale=C",
       "--locale-provider=builtin",
       "--builtin-locale=C.UTF-8",
+      ...(durable ? [] : ["--no-sync"]),
     ],
     { ...account, cwd: "/", encoding: "utf8", env: { PATH: process.env.PATH, TZ: "UTC" } },
   );

@@ -2,7 +2,7 @@
 import { startPostgres } from "../../scripts/stack/postgres.ts";
 import { connectSql } from "../../scripts/stack/sql.ts";
 
-const postgres = await startPostgres({ directory: process.argv[2] ?? "" });
+const postgres = await startPostgres({ directory: process.argv[2] ?? "", durable: false });
 const sql = connectSql(postgres.url());
 await sql.query({ text: "create table kept as select 1 as n", values: [] });
 process.send?.(postgres.port);

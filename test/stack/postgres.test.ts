@@ -29,21 +29,21 @@ test("a server that is killed comes back with what it committed", async () => {
   process.kill(first.pid, "SIGKILL");
   await first.ended;
 
-  const second = await startPostgres({ directory });
+  const second = await startPostgres({ directory, durable: false });
   expect(await withSql(second, "select count(*) from kept")).toEqual([{ count: 100n }]);
   await second.stop();
 });
 
 test("a pid file whose number now belongs to another process is no obstacle, and that process lives", async () => {
   const directory = join(scratch, "stale");
-  const first = await startPostgres({ directory });
+  const first = await startPostgres({ directory, durable: false });
   const data = await withSql<{ data_directory: string }[]>(first, "show data_directory");
   await first.stop();
   const pidFile = join(data[0]?.data_directory ?? "", "postmaster.pid");
   expect(existsSync(pidFile)).toBe(false);
   writeFileSync(pidFile, `${process.pid}\n${data[0]?.data_directory}\n0\n1\n\n127.0.0.1\n0 0\nready   \n`);
 
-  const second = await startPostgres({ directory });
+  const second = await startPostgres({ directory, durable: false });
   expect(await withSql(second, "select 1 as one")).toEqual([{ one: 1 }]);
   await second.stop();
 });
@@ -57,7 +57,7 @@ test("the server ends when the process that started it is killed, and the next s
   owner.kill("SIGKILL");
   await once(owner, "exit");
 
-  const next = await startPostgres({ directory, port });
+  const next = await startPostgres({ directory, port, durable: false });
   expect(await withSql(next, "select n from kept")).toEqual([{ n: 1 }]);
   await next.stop();
 });
@@ -66,7 +66,12 @@ test("a busy port is an error that names the port and the option", async () => {
   const other = createServer().listen(0, "127.0.0.1");
   await once(other, "listening");
   const { port } = other.address() as { port: number };
-  const start = startPostgres({ directory: join(scratch, "busy"), port, portOption: "--database-port" });
+  const start = startPostgres({
+    directory: join(scratch, "busy"),
+    port,
+    portOption: "--database-port",
+    durable: false,
+  });
   await expect(start).rejects.toThrow(PortBusyError);
   await expect(start).rejects.toThrow(new RegExp(`Port ${port} is in use.*--database-port`));
   other.close();
