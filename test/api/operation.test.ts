@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { GatewayLog } from "../../scripts/stack/gateway.ts";
 import { bootstrap } from "../../scripts/bootstrap.ts";
@@ -137,6 +138,20 @@ describe("bootstrap", () => {
     await expect(bootstrap(sql, { ownerName: "Not A Name" })).rejects.toMatchObject({
       code: "invalid_argument",
     });
+    await database.close();
+  });
+
+  test("as a command prints the key alone, and nothing of the database's address when it fails", async () => {
+    const database = await createDatabase();
+    const run = (...options: string[]): ReturnType<typeof spawnSync> & { stdout: string; stderr: string } =>
+      spawnSync(process.execPath, ["scripts/bootstrap.ts", ...options], { encoding: "utf8", env: {} });
+    const done = run("--database-url", database.url, "--owner", "grace");
+    expect(done.stdout).toMatch(/^cyx_[A-Za-z0-9_-]{43}\n$/);
+    expect(done.status).toBe(0);
+    expect(run("--owner", "grace")).toMatchObject({ status: 1, stdout: "" });
+    const failed = run("--database-url", "postgresql://app:hunter2@127.0.0.1:9/none", "--owner", "grace");
+    expect(failed).toMatchObject({ status: 1, stdout: "" });
+    expect(failed.stderr).not.toContain("hunter2");
     await database.close();
   });
 
