@@ -201,6 +201,12 @@ export async function readBack(bench: Bench, key: string): Promise<Uint8Array | 
   return bytes;
 }
 
+/** Bytes of a live chunk, from its rows, checked against its hash. */
+export async function readChunkById(bench: Bench, chunkId: string): Promise<Uint8Array> {
+  const text = "select *, length as chunk_length from chunks where id = $1";
+  return readChunk(bench, (await bench.sql.query({ text, values: [chunkId] }))[0] as SqlRow);
+}
+
 async function readChunk(bench: Bench, chunk: SqlRow): Promise<Uint8Array> {
   const geometry = { k: chunk["data_shards"] as number, m: chunk["parity_shards"] as number };
   const shards = await bench.sql.query({
@@ -224,6 +230,8 @@ async function readChunk(bench: Bench, chunk: SqlRow): Promise<Uint8Array> {
   for (let i = 0; i < geometry.k; i++)
     data.set(present.get(i) as Uint8Array, i * (chunk["shard_length"] as number));
   const bytes = data.subarray(0, chunk["chunk_length"] as number);
+  if (data.subarray(bytes.length).some((byte) => byte !== 0))
+    throw new Error("a chunk does not end in zeros");
   if (toHex(blake3(bytes)) !== toHex(chunk["content_hash"] as Uint8Array))
     throw new Error("wrong chunk hash");
   return bytes;

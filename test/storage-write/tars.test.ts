@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { TAR_PART_MAX_ENTRIES } from "../../core/limits.ts";
 import { completeUpload } from "../../storage/uploads/complete.ts";
 import { createUpload } from "../../storage/uploads/sessions.ts";
-import { createBench, patterned, putWhole, readAll, upload } from "./fixture.ts";
+import { createBench, patterned, putWhole, readAll, readChunkById, upload } from "./fixture.ts";
 
 type Files = Record<string, Uint8Array>;
 
@@ -51,6 +51,32 @@ describe("a folder as tars", () => {
     });
     expect(rows.length).toBeGreaterThan(40);
     expect(rows.filter(({ first, last }) => first !== last)).toEqual([]);
+  });
+
+  test("has nothing but zeros between its files", async () => {
+    const { kernels } = bench.deps();
+    const dirty = kernels.heap.tryAllocate(kernels.heap.largestFreeBytes);
+    dirty?.view.fill(0xaa);
+    dirty?.free();
+    const files: Files = {};
+    for (let i = 0; i < 9; i++) files[`f${i}`] = patterned(700, i);
+    await uploadTars("padded/", await tarOf(files));
+    const extents = await bench.sql.query({
+      text: `select e.chunk_id, e.chunk_offset, e.length from extents e join objects o on o.id = e.object_id
+        where o.key like 'padded/%'`,
+      values: [],
+    });
+    let padding = 0;
+    for (const [chunkId, ofChunk] of Map.groupBy(extents, (row) => row["chunk_id"] as string)) {
+      const chunk = await readChunkById(bench, chunkId);
+      for (const { chunk_offset, length } of ofChunk) {
+        padding -= length as number;
+        chunk.fill(0, chunk_offset as number, (chunk_offset as number) + (length as number));
+      }
+      padding += chunk.length;
+      expect(chunk.every((byte) => byte === 0)).toBe(true);
+    }
+    expect(padding).toBeGreaterThan(0);
   });
 
   test("skips directories, takes long names of either kind", async () => {
