@@ -84,6 +84,23 @@ describe("nodes", () => {
   });
 });
 
+test("a node that does not answer is told from those that do", async () => {
+  const { sql } = gateway.database;
+  await sql.query({
+    text: "INSERT INTO storage_nodes (name, kind, address, state) VALUES ('node-7', 'http', 'http://127.0.0.1:9', 'draining')",
+    values: [],
+  });
+  await gateway.restart();
+  expect((await health()).nodes.map(({ reachable }) => reachable)).toEqual([...Array(6).fill(true), false]);
+  expect((await client.json("GET", "/api/nodes")).body.nodes[6]).toMatchObject({
+    kind: "http",
+    state: "draining",
+  });
+  await sql.query({ text: "DELETE FROM storage_nodes WHERE name = 'node-7'", values: [] });
+  await gateway.restart();
+  expect((await health()).nodes).toHaveLength(6);
+});
+
 describe("two lost nodes", () => {
   beforeAll(async () => {
     await emptyNode(2);

@@ -179,6 +179,36 @@ describe("an object", () => {
     expect(response.headers.get("x-cyxcloud-sha256")).toBe(sha256(small));
   });
 
+  test("of full chunks in the default geometry and part size reads back, also across parts", async () => {
+    await client.json("PUT", "/api/buckets/large");
+    const large = randomBytes(33 * MIB + 5);
+    const begun = await client.json("POST", "/api/uploads", {
+      bucket: "large",
+      kind: "object",
+      key: "large",
+    });
+    const partBytes = begun.body.part_bytes as number;
+    const upload = begun.body.upload_id as string;
+    const count = Math.ceil(large.length / partBytes);
+    await Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        put(upload, index + 1, large.subarray(index * partBytes, (index + 1) * partBytes)),
+      ),
+    );
+    expect(await complete(upload, count, { content_hash: hash(large) })).toMatchObject({
+      status: 200,
+      body: { bytes: large.length, degraded_chunks: 0 },
+    });
+    const whole = await client.request("/api/objects/large/large");
+    expect(Buffer.from(await whole.arrayBuffer()).equals(large)).toBe(true);
+    const range = { start: partBytes - 3, end: 2 * partBytes + 3 };
+    const span = await client.request("/api/objects/large/large", {
+      headers: { range: `bytes=${range.start}-${range.end - 1}` },
+    });
+    expect(span.status).toBe(206);
+    expect(Buffer.from(await span.arrayBuffer()).equals(large.subarray(range.start, range.end))).toBe(true);
+  });
+
   test("may be empty", async () => {
     const upload = await begin({ kind: "object", key: "empty" });
     expect(await put(upload, 1, new Uint8Array())).toMatchObject({ status: 200, body: { size: 0 } });
