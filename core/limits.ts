@@ -28,6 +28,8 @@ export const PART_MAX_BYTES: number = 64 * MIB;
 export const PART_DEFAULT_BYTES: number = 16 * MIB;
 /** Parts of one upload. */
 export const PARTS_MAX: number = 100_000;
+/** An upload whose body brings nothing for so long is cancelled: it holds the memory of a chunk. */
+export const UPLOAD_STALL_MS: number = 30_000;
 /** Longest object key or dataset path, in UTF-8 bytes. */
 export const PATH_MAX_BYTES: number = 1024;
 /** Files of one tar part, so that its commit is one bounded transaction of at most about 10 MB. */

@@ -1,4 +1,5 @@
 import { DataStreamError } from "../core/errors.ts";
+import { UPLOAD_STALL_MS } from "../core/limits.ts";
 
 /** Bytes that arrive in pieces of any size. */
 export interface ByteSource {
@@ -34,7 +35,10 @@ export class PieceSource implements ByteSource {
   }
 }
 
-/** Pieces of a request body. A body that breaks off is `canceled`: its sender went away. */
+/**
+ * Pieces of a request body. `pull` throws `canceled` when the body breaks off, because its sender went away, and when
+ * nothing arrives for `UPLOAD_STALL_MS`, because whoever sends it holds memory meanwhile.
+ */
 export function bodyPieces(body: ReadableStream<Uint8Array>): {
   pull: PullPiece;
   cancel(reason: unknown): Promise<void>;
@@ -42,17 +46,28 @@ export function bodyPieces(body: ReadableStream<Uint8Array>): {
   const reader = body.getReader();
   return {
     async pull() {
+      const stall = stallTimer();
       try {
-        const { done, value } = await reader.read();
+        const { done, value } = await Promise.race([reader.read(), stall.expired]);
         return done ? undefined : value;
       } catch (error) {
         throw new DataStreamError("canceled", "The request's body ended early. Send the part again.", {
           cause: error,
         });
+      } finally {
+        stall.clear();
       }
     },
     cancel: (reason) => reader.cancel(reason).catch(() => undefined),
   };
+}
+
+function stallTimer(): { readonly expired: Promise<never>; clear(): void } {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new RangeError("The body stalled.")), UPLOAD_STALL_MS);
+  });
+  return { expired, clear: () => clearTimeout(timer) };
 }
 
 /** Pieces of bytes in memory or of an iterable. */
