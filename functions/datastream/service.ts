@@ -24,6 +24,7 @@ import type { Api } from "../api/app.ts";
 import { depsFrom } from "../deps.ts";
 import { errorFields } from "../log.ts";
 import { toConnectError } from "./connect-error.ts";
+import { gzip } from "./gzip.ts";
 import { acknowledgeBatches } from "./stream/acknowledge.ts";
 import {
   isUnsupportedGrpc,
@@ -102,27 +103,29 @@ function timeoutOf(headers: Headers, protocol: StreamProtocol): number | undefin
 }
 
 function connectHandlers(): ReadonlyMap<string, UniversalHandler> {
-  const router = createConnectRouter({ grpc: false, readMaxBytes: SERVICE_BODY_MAX_BYTES });
-  const { streamBatches, ackBatches } = DataStreamService.method;
-  router.rpc(streamBatches, async function* (request, context) {
-    try {
-      yield* streamMessages(callOf(context), request, context.signal, context.responseTrailer);
-    } catch (thrown) {
-      throw toConnectError(thrown);
-    }
+  const router = createConnectRouter({
+    grpc: false,
+    readMaxBytes: SERVICE_BODY_MAX_BYTES,
+    acceptCompression: [gzip],
+    compressMinBytes: Number.MAX_SAFE_INTEGER,
   });
-  router.rpc(ackBatches, async (request, context) => {
-    try {
-      return await acknowledgeBatches(callOf(context), request);
-    } catch (thrown) {
-      throw toConnectError(thrown);
-    }
+  router.service(DataStreamService, {
+    ...unaryMethods(callOf),
+    async *streamBatches(request, context) {
+      try {
+        yield* streamMessages(callOf(context), request, context.signal, context.responseTrailer);
+      } catch (thrown) {
+        throw toConnectError(thrown);
+      }
+    },
+    async ackBatches(request, context) {
+      try {
+        return await acknowledgeBatches(callOf(context), request);
+      } catch (thrown) {
+        throw toConnectError(thrown);
+      }
+    },
   });
-  const unary = unaryMethods(callOf);
-  router.rpc(DataStreamService.method.getDatasetInfo, unary.getDatasetInfo);
-  router.rpc(DataStreamService.method.createAccessToken, unary.createAccessToken);
-  router.rpc(DataStreamService.method.revokeAccessToken, unary.revokeAccessToken);
-  router.rpc(DataStreamService.method.verifyDataset, unary.verifyDataset);
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 

@@ -4,13 +4,12 @@ import { packTar } from "modern-tar";
 import { insertToken } from "../../catalog/tokens.ts";
 import { type TokenClaims, toPayload } from "../../core/access/token-claims.ts";
 import { encodeManifest } from "../../core/dataset/manifest.ts";
-import { fromHex, toHex } from "../../core/bytes.ts";
-import { loadKernels } from "../../kernels/index.ts";
+import { type Kernels, loadKernels } from "../../kernels/index.ts";
 import { importJWK, SignJWT, type JWK } from "jose";
 import { createSigningKeys } from "../../scripts/stack/state.ts";
 import { startGateway, type TestGateway, type TestGatewayOptions } from "../support/gateway.ts";
 
-export const kernels = await loadKernels();
+export const kernels: Kernels = await loadKernels();
 const ISSUER = "urn:cyxcloud:test";
 
 export interface TestFile {
@@ -219,5 +218,3 @@ async function ok(answer: Promise<Response>): Promise<Response> {
   if (!response.ok) throw new Error(`${response.url} answered ${response.status}: ${await response.text()}`);
   return response;
 }
-
-export { fromHex, toHex };

@@ -53,18 +53,18 @@ export class InvocationBudget {
   countBytes(bytes: number): void {
     this.#bytes += bytes;
   }
+}
 
-  /** The same database, each statement or transaction counted. */
-  counting(sql: Sql): Sql {
-    return {
-      query: (statement) => {
-        this.countControlCall();
-        return sql.query(statement);
-      },
-      transaction: (statements) => {
-        this.countControlCall();
-        return sql.transaction(statements);
-      },
-    };
-  }
+/** The same database; `onCall` hears of each statement or transaction. */
+export function countingSql(sql: Sql, onCall: () => void): Sql {
+  return {
+    query: (statement) => {
+      onCall();
+      return sql.query(statement);
+    },
+    transaction: (statements) => {
+      onCall();
+      return sql.transaction(statements);
+    },
+  };
 }

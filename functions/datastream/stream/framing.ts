@@ -7,6 +7,7 @@ import { setTrailerStatus, trailerFlag, trailerSerialize } from "@connectrpc/con
 import { invalidArgument } from "../../../core/errors.ts";
 import { SERVICE_BODY_MAX_BYTES } from "../../../core/limits.ts";
 import { type StreamBatchesRequest, StreamBatchesRequestSchema } from "../../../proto/index.ts";
+import { gunzip, readBounded } from "../gzip.ts";
 import { ENVELOPE_BYTES } from "./message.ts";
 
 export interface StreamProtocol {
@@ -76,39 +77,13 @@ export async function readStreamRequest(
   }
 }
 
-async function decompress(
+function decompress(
   bytes: Uint8Array<ArrayBuffer>,
   encoding: string | null,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  if (encoding !== "gzip")
-    throw new ConnectError(
-      `The request is compressed with "${encoding ?? "identity"}"; supported are gzip and identity.`,
-      Code.Unimplemented,
-    );
-  try {
-    return await readBounded(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
-  } catch (error) {
-    if (error instanceof TypeError) throw invalidArgument("body", "is not what gzip makes.");
-    throw error;
-  }
-}
-
-async function readBounded(stream: ReadableStream<Uint8Array> | null): Promise<Uint8Array<ArrayBuffer>> {
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  for await (const part of stream ?? []) {
-    length += part.length;
-    if (length > SERVICE_BODY_MAX_BYTES)
-      throw invalidArgument("body", `a request holds at most ${SERVICE_BODY_MAX_BYTES} bytes.`, {
-        limit: SERVICE_BODY_MAX_BYTES,
-      });
-    parts.push(part);
-  }
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  if (encoding === "gzip") return gunzip(bytes, SERVICE_BODY_MAX_BYTES);
+  throw new ConnectError(
+    `The request is compressed with "${encoding ?? "identity"}"; supported are gzip and identity.`,
+    Code.Unimplemented,
+  );
 }

@@ -9,7 +9,7 @@ import type { Deps } from "../../deps.ts";
 import type { Env } from "../../env.ts";
 import { openInvocation } from "../../invocation.ts";
 import type { LogFields } from "../../log.ts";
-import { InvocationBudget } from "./budget.ts";
+import { countingSql, InvocationBudget } from "./budget.ts";
 import { planStream } from "./plan.ts";
 import { BatchProducer, type StreamEnd, type StreamMessage } from "./producer.ts";
 import { parseStreamRequest } from "./request.ts";
@@ -44,23 +44,19 @@ export interface StreamCall {
 export async function openStream(call: StreamCall, message: StreamBatchesRequest): Promise<RunningStream> {
   const { deps, env } = call;
   const request = parseStreamRequest(message, bearerCredential(call.headers) ?? "");
-  const { connections, reads } = openInvocation(deps, (work) => call.waitUntil(work));
-  const invocation = new InvocationBudget(
-    connections,
-    { subrequests: deps.config.invocationSubrequests, bytes: INVOCATION_BYTES, ageMs: INVOCATION_AGE_MS },
-    deps.clock,
-  );
-  const sql = invocation.counting(deps.sql);
+  const countControlCall = (): void => invocation.countControlCall();
+  const sql = countingSql(deps.sql, countControlCall);
+  const { connections, reads } = openInvocation({ ...deps, sql }, (work) => call.waitUntil(work));
+  const { invocationSubrequests: subrequests } = deps.config;
+  const limits = { subrequests, bytes: INVOCATION_BYTES, ageMs: INVOCATION_AGE_MS };
+  const invocation = new InvocationBudget(connections, limits, deps.clock);
   const access = await authorizeStream({ ...deps, sql }, request);
   const { dataset, issuedBy, tokenId } = access;
   const plan = await planStream({ sql, kernels: deps.kernels, views }, dataset, request);
   try {
     const streamId = request.streamId === "" ? crypto.randomUUID() : request.streamId;
-    const session = sessionPort(
-      env.STREAM_SESSIONS,
-      { userId: issuedBy, datasetId: dataset.id, streamId },
-      () => invocation.countControlCall(),
-    );
+    const name = { userId: issuedBy, datasetId: dataset.id, streamId };
+    const session = sessionPort(env.STREAM_SESSIONS, name, countControlCall);
     const { epoch, rank, worldSize, startIndex, resumeBatch } = request;
     const attachment = await session.attach({
       parameters: parametersJson(plan.parameters),
