@@ -22,6 +22,8 @@ export interface Context {
   readonly gatewayUrl: string;
 }
 
+/** A person waits: a gateway that is not there is told within seconds. Streams have more patience of their own. */
+const RETRY = { attempts: 4, firstDelayMs: 200, maxDelayMs: 2_000 } as const;
 /** Where versions that were seen once are remembered. */
 const PIN_FILE: string = join(homedir(), ".config", "cyxcloud", "pins.json");
 
@@ -46,6 +48,7 @@ export function contextOf(command: Command): Context {
   const client = new DataStreamClient({
     gateway,
     pins: new FilePinStore(PIN_FILE),
+    retry: RETRY,
     // A token given by hand stands alone: falling back to the user's key would hide what it may not do.
     ...(apiKey === undefined || options.token !== undefined ? {} : { apiKey }),
     ...(accessToken === undefined ? {} : { accessToken }),

@@ -81,7 +81,16 @@ export class Datasets {
     return this.#gateway.json<Dataset>("GET", path("api", "datasets", reference));
   }
 
-  /** Every dataset that the caller can see, newest first, page by page. */
+  /** All versions of the dataset's name, newest first. */
+  async versions(reference: string): Promise<readonly Dataset[]> {
+    const { versions } = await this.#gateway.json<{ versions: Dataset[] }>(
+      "GET",
+      path("api", "datasets", reference, "versions"),
+    );
+    return versions;
+  }
+
+  /** Every dataset that the caller can see, by its newest version, page by page. */
   async *list(filter: { search?: string; maxTrustLevel?: number } = {}): AsyncGenerator<Dataset> {
     for (let cursor: string | undefined; ;) {
       const page: { datasets: Dataset[]; next_cursor: string | null } = await this.#gateway.json(

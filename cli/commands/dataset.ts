@@ -71,29 +71,41 @@ function summary(title: string, dataset: Dataset): string {
   });
 }
 
+function datasetTable(datasets: readonly Dataset[]): string {
+  return table(
+    ["NAME", "VERSION", "FILES", "SIZE", "TRUST", "HASH"],
+    datasets.map((each) => [
+      each.name,
+      each.version,
+      each.file_count,
+      bytes(each.total_size_bytes),
+      each.trust,
+      shortHash(each.content_hash),
+    ]),
+  );
+}
+
 function registerInspect(dataset: Command): void {
   dataset
     .command("list")
-    .description("List datasets")
+    .description("List datasets by their newest version")
     .option("--search <text>", "part of the name")
     .option("--max-trust-level <0-4>", "leave out what is trusted less", Number)
     .action(async (options: { search?: string; maxTrustLevel?: number }, command: Command) => {
       const { client, output } = contextOf(command);
       const found: Dataset[] = [];
       for await (const each of client.datasets.list(options)) found.push(each);
-      output.result(found, () =>
-        table(
-          ["NAME", "VERSION", "FILES", "SIZE", "TRUST", "HASH"],
-          found.map((each) => [
-            each.name,
-            each.version,
-            each.file_count,
-            bytes(each.total_size_bytes),
-            each.trust,
-            shortHash(each.content_hash),
-          ]),
-        ),
-      );
+      output.result(found, () => datasetTable(found));
+    });
+
+  dataset
+    .command("versions")
+    .description("List the versions of a dataset, newest first")
+    .argument("<name>")
+    .action(async (name: string, _options: unknown, command: Command) => {
+      const { client, output } = contextOf(command);
+      const versions = await client.datasets.versions(name);
+      output.result(versions, () => datasetTable(versions));
     });
 
   dataset

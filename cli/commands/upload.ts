@@ -36,6 +36,8 @@ export function registerUpload(program: Command): void {
         options.chunkBytes === undefined ? {} : { chunkBytes: options.chunkBytes },
       );
       const name = basename(resolve(path));
+      const prefix = options.prefix ?? `${name}/`;
+      const key = options.key ?? name;
       const files = target.isDirectory() ? await findFiles(path) : undefined;
       if (files?.length === 0) throw invalidArgument("path", `${path} holds no file.`);
       const total = files === undefined ? target.size : files.reduce((sum, file) => sum + file.size, 0);
@@ -52,19 +54,11 @@ export function registerUpload(program: Command): void {
       try {
         const result = await withProgress(progress, async () =>
           files === undefined
-            ? client.uploadObject(
-                { bucket: options.bucket, key: options.key ?? name },
-                await openAsBlob(path),
-                uploadOptions,
-              )
-            : client.uploadFolder(
-                { bucket: options.bucket, prefix: options.prefix ?? `${name}/` },
-                openFiles(files),
-                uploadOptions,
-              ),
+            ? client.uploadObject({ bucket: options.bucket, key }, await openAsBlob(path), uploadOptions)
+            : client.uploadFolder({ bucket: options.bucket, prefix }, openFiles(files), uploadOptions),
         );
         output.result(result, () =>
-          fields(`Uploaded to ${options.bucket}: ${options.prefix ?? options.key ?? name}`, {
+          fields(`Uploaded to ${options.bucket}: ${files === undefined ? key : prefix}`, {
             Files: result.objects,
             Size: bytes(result.bytes),
             Chunks: result.chunks,

@@ -155,15 +155,14 @@ test("single objects: upload, get, rm", async () => {
 
 test("new versions, list, info, files and delete", async () => {
   await json("upload", "words", "--bucket", "versions");
-  for (const glob of ["versions/words/even/*", "versions/words/**"]) {
+  for (const glob of ["versions/words/*/?.txt", "versions/words/**"]) {
     await json("dataset", "create", "versions", "--files", glob, "--schema", SCHEMA);
   }
   expect(await json("dataset", "info", "versions")).toMatchObject({ version: 2, file_count: 30 });
-  expect(await json("dataset", "info", "versions@1")).toMatchObject({ version: 1, file_count: 15 });
-  expect(await succeed("dataset", "list", "--search", "version")).toMatch(
-    /^NAME.*\nversions +2 .*\nversions +1 /,
-  );
-  expect((await succeed("dataset", "files", "versions@1")).trim().split("\n")).toHaveLength(15);
+  expect(await json("dataset", "info", "versions@1")).toMatchObject({ version: 1, file_count: 10 });
+  expect(await succeed("dataset", "list", "--search", "version")).toMatch(/^NAME.*\nversions +2 [^\n]*\n$/);
+  expect(await succeed("dataset", "versions", "versions")).toMatch(/^NAME.*\nversions +2 .*\nversions +1 /);
+  expect((await succeed("dataset", "files", "versions@1")).trim().split("\n")).toHaveLength(10);
   await succeed("dataset", "delete", "versions@2");
   expect(await json("dataset", "info", "versions")).toMatchObject({ version: 1 });
 });
