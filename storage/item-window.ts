@@ -60,6 +60,8 @@ export interface WindowRead extends PlannedRead<ChunkLocation> {
   error: unknown;
   /** Being rebuilt from other reads, so none of those may wait for it. */
   rebuilding: boolean;
+  /** Begun before its turn, as a source for rebuilds: its memory does not count as read ahead. */
+  early: boolean;
 }
 
 class Window implements ItemWindow {
@@ -89,7 +91,9 @@ class Window implements ItemWindow {
     this.#memory = RangeMemory.of(deps.budget);
     this.#verifier = new ItemVerifier(deps.kernels);
     this.#stripes = new StripeSources(this.#reader, this.#memory, this.#reads, {
-      start: (read) => this.#tryStart(read),
+      start: (read) => this.#tryStart(read, true),
+      adopt: (read) => this.#begin(read, true),
+      settle: (read, loaded) => this.#settle(read, loaded, undefined),
       release: (read) => this.#release(read),
       retainBytes: options.readAheadBytes / 2,
     });
@@ -172,22 +176,30 @@ class Window implements ItemWindow {
   }
 
   /** False when there is no memory for it now, or nobody wants it any more. */
-  #tryStart(read: WindowRead): boolean {
-    if (this.#stop.signal.aborted) return false;
-    const buffer = this.#memory.tryTake(read.length);
+  #tryStart(read: WindowRead, early = false): boolean {
+    const buffer = this.#begin(read, early);
     if (buffer === undefined) return false;
-    read.buffer = buffer;
-    read.state = "loading";
-    this.#heldBytes += buffer.capacity;
-    this.#loading++;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    read.settled = promise;
-    read.wake = resolve;
     void this.#load(read, buffer).then(
       (loaded) => this.#settle(read, loaded, undefined),
       (error: unknown) => this.#settle(read, false, error),
     );
     return true;
+  }
+
+  /** Takes memory for a read; whoever calls this has to settle it. */
+  #begin(read: WindowRead, early: boolean): RangeBuffer | undefined {
+    if (this.#stop.signal.aborted) return undefined;
+    const buffer = this.#memory.tryTake(read.length);
+    if (buffer === undefined) return undefined;
+    read.buffer = buffer;
+    read.state = "loading";
+    read.early = early;
+    if (!early) this.#heldBytes += buffer.capacity;
+    this.#loading++;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    read.settled = promise;
+    read.wake = resolve;
+    return buffer;
   }
 
   async #load(read: WindowRead, buffer: RangeBuffer): Promise<boolean> {
@@ -336,7 +348,7 @@ class Window implements ItemWindow {
     const { buffer } = read;
     if (buffer === undefined) return;
     read.buffer = undefined;
-    this.#heldBytes -= buffer.capacity;
+    if (!read.early) this.#heldBytes -= buffer.capacity;
     buffer.free();
   }
 }
@@ -352,5 +364,6 @@ function idle(read: PlannedRead<ChunkLocation>): WindowRead {
     wake: undefined,
     error: undefined,
     rebuilding: false,
+    early: false,
   };
 }

@@ -6,6 +6,9 @@ import type { ShardReader } from "./shard-reader.ts";
 interface WindowSide {
   /** Begins an idle read; false when there is no memory. */
   start(read: WindowRead): boolean;
+  /** Takes memory for an idle read that is filled here; `settle` has to follow. */
+  adopt(read: WindowRead): RangeBuffer | undefined;
+  settle(read: WindowRead, loaded: boolean): void;
   /** Frees a read unless somebody needs it. */
   release(read: WindowRead): void;
   /** Bytes that may stay only because a rebuild will need them. */
@@ -46,39 +49,75 @@ export class StripeSources {
     return true;
   }
 
-  /** Fills `buffer` with the read's bytes; false when too few sources or too little memory were at hand. */
+  /**
+   * Fills `buffer` with the read's bytes, and lost reads of the same range of other shards along with it.
+   * False when too few sources or too little memory were at hand.
+   */
   async rebuild(read: WindowRead, buffer: RangeBuffer): Promise<boolean> {
-    const { chunk, shardIndex, length } = read;
-    const { dataShards: k, parityShards: m } = chunk;
-    read.rebuilding = true;
+    const outputs = new Map([[read.shardIndex, { read, buffer }]]);
+    for (const sibling of this.#lostSiblings(read)) {
+      const memory = this.#window.adopt(sibling);
+      if (memory !== undefined) outputs.set(sibling.shardIndex, { read: sibling, buffer: memory });
+    }
+    for (const output of outputs.values()) output.read.rebuilding = true;
     const pinned: WindowRead[] = [];
     const own: RangeBuffer[] = [];
+    let rebuilt = false;
     try {
-      const found = new Map<number, Uint8Array>();
-      const candidates = this.#ranked(read);
-      while (found.size < k) {
-        const wanted = candidates.splice(0, k - found.size);
-        if (wanted.length + found.size < k) return false;
-        const bytes = await Promise.all(
-          wanted.map((index) => this.#source(read, index, pinned, own).catch(() => undefined)),
-        );
-        this.#reader.throwIfCanceled();
-        wanted.forEach((index, i) => {
-          const source = bytes[i];
-          if (source !== undefined) found.set(index, source);
-        });
-      }
-      const rebuilt = this.#reader.deps.kernels.rs.reconstructBytes({ k, m }, found, [shardIndex]);
-      buffer.bytes.set(rebuilt.get(shardIndex) as Uint8Array);
-      buffer.bytes = new Uint8Array(buffer.bytes.buffer, 0, length);
-      return true;
+      rebuilt = await this.#combine(read, outputs, pinned, own);
     } finally {
-      read.rebuilding = false;
       for (const each of own) each.free();
       for (const each of pinned) each.pins--;
-      // The reads of this offset may have been kept for this rebuild alone.
+      for (const output of outputs.values()) {
+        output.read.rebuilding = false;
+        if (output.read !== read) this.#window.settle(output.read, rebuilt);
+      }
+      // The reads of this range may have been kept for this rebuild alone. The read itself settles first.
       queueMicrotask(() => this.#releaseUnneeded(read));
     }
+    return rebuilt;
+  }
+
+  async #combine(
+    read: WindowRead,
+    outputs: ReadonlyMap<number, { readonly buffer: RangeBuffer }>,
+    pinned: WindowRead[],
+    own: RangeBuffer[],
+  ): Promise<boolean> {
+    const { dataShards: k, parityShards: m } = read.chunk;
+    const found = new Map<number, Uint8Array>();
+    const candidates = this.#ranked(read).filter((index) => !outputs.has(index));
+    while (found.size < k) {
+      const wanted = candidates.splice(0, k - found.size);
+      if (wanted.length + found.size < k) return false;
+      const bytes = await Promise.all(
+        wanted.map((index) => this.#source(read, index, pinned, own).catch(() => undefined)),
+      );
+      this.#reader.throwIfCanceled();
+      wanted.forEach((index, i) => {
+        const source = bytes[i];
+        if (source !== undefined) found.set(index, source);
+      });
+    }
+    const rebuilt = this.#reader.deps.kernels.rs.reconstructBytes({ k, m }, found, [...outputs.keys()]);
+    for (const [index, { buffer }] of outputs) {
+      buffer.bytes.set(rebuilt.get(index) as Uint8Array);
+      buffer.bytes = new Uint8Array(buffer.bytes.buffer, 0, read.length);
+    }
+    return true;
+  }
+
+  /** Lost reads of exactly the same range of other shards: the same sources give all of them. */
+  #lostSiblings(read: WindowRead): WindowRead[] {
+    const { chunk, shardIndex, offset, length } = read;
+    return chunk.shards.flatMap(({ index }) => {
+      if (index === shardIndex || index >= chunk.dataShards || !this.#reader.isBypassed(chunk, index))
+        return [];
+      return this.#overlapping(read, index).filter(
+        (each) =>
+          each.state === "idle" && each.pending > 0 && each.offset === offset && each.length === length,
+      );
+    });
   }
 
   /** Sources with the cheapest first: bytes at hand, then reads to come, then reads made for this alone. */
