@@ -121,7 +121,7 @@ const putPartRoute = createRoute({
   summary: "Send one part",
   description:
     "The raw bytes, at most 64 MiB. Of an object every part but the last has exactly `part_bytes` bytes; of a tar " +
-    "each part is a whole archive of at most 50,000 files. Answered when the part is durable. Sending a number again " +
+    "each part is a whole archive of at most 20,000 files. Answered when the part is durable. Sending a number again " +
     "replaces the part; parts may come in any order.",
   ...needsApiKey,
   request: {
