@@ -31,9 +31,11 @@ const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets WHERE id = $1 AND stat
   AND ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM data_access_tokens t
     WHERE t.id = $2 AND t.dataset_id = $1 AND t.revoked_at IS NULL AND t.expires_at > now()))`;
 
+const NO_CHUNK = "00000000-0000-0000-0000-000000000000";
+
 /** One row for each extent, or one of length 0 for a file without bytes. */
 const ITEM_ROW = `int8send(f.position) || int8send(f.file_index) || int8send(f.size_bytes) || f.content_hash
-  || uuid_send(coalesce(e.chunk_id, '00000000-0000-0000-0000-000000000000')) || int4send(coalesce(e.chunk_offset, 0))
+  || uuid_send(coalesce(e.chunk_id, '${NO_CHUNK}')) || int4send(coalesce(e.chunk_offset, 0))
   || int8send(coalesce(e.object_offset, 0)) || int4send(coalesce(e.length, 0))`;
 
 const itemQuery = (selected: string): string => `
@@ -73,14 +75,15 @@ export async function locateItems(
   });
   if (answer === undefined || answer["authorized"] !== true) return { authorized: false, items: [] };
 
-  const pending = decodeItems((answer["rows"] as Uint8Array | null) ?? new Uint8Array());
-  if (pending.length !== count) {
+  const rows = (answer["rows"] as Uint8Array | null) ?? new Uint8Array();
+  const items = await decodeItems(sql, rows, chunks);
+  if (items.length !== count) {
     throw new DataStreamError(
       "internal",
-      `${count - pending.length} of ${count} items are not in the dataset.`,
+      `${count - items.length} of ${count} items are not in the dataset.`,
     );
   }
-  return { authorized: true, items: (await placed(sql, pending, chunks)) as LocatedItem[] };
+  return { authorized: true, items };
 }
 
 /** The layout of one object; undefined when there is no such object, or none whose content is known. */
@@ -98,7 +101,7 @@ export async function locateObject(
   });
   const rows = answer?.["rows"] as Uint8Array | null | undefined;
   if (rows === null || rows === undefined) return undefined;
-  return (await placed(sql, decodeItems(rows), chunks))[0];
+  return (await decodeItems(sql, rows, chunks))[0];
 }
 
 /** Looks a chunk up again, past the cache; undefined when it is gone. */
@@ -146,59 +149,42 @@ const CHUNKS = `SELECT string_agg(uuid_send(c.id) || int2send(c.data_shards) || 
   FROM chunks c JOIN shards s ON s.chunk_id = c.id
   WHERE c.id = ANY ($1::uuid[]) AND c.content_hash IS NOT NULL`;
 
-interface PendingExtent {
-  readonly chunkId: string;
-  readonly chunkOffset: number;
-  readonly objectOffset: number;
-  readonly length: number;
-}
+/** Bytes of one row of `ITEM_ROW`, and where its chunk is named. */
+const ITEM_ROW_BYTES = 88;
+const ITEM_ROW_CHUNK = 56;
 
-interface PendingItem {
-  readonly index: number;
-  readonly size: number;
-  readonly contentHash: Uint8Array;
-  readonly extents: PendingExtent[];
-}
+/** Items with the chunks that their rows name; consecutive rows mostly name the same. */
+async function decodeItems(sql: Sql, bytes: Uint8Array, cache: ChunkCache): Promise<LocatedItem[]> {
+  const ids = new Set<string>();
+  const names = new PackedRows(bytes);
+  for (let at = ITEM_ROW_CHUNK; at < bytes.byteLength; at += ITEM_ROW_BYTES) ids.add(names.uuidAt(at));
+  ids.delete(NO_CHUNK);
+  const chunks = await findChunks(sql, ids, cache);
 
-function decodeItems(bytes: Uint8Array): PendingItem[] {
   const rows = new PackedRows(bytes);
-  const items: PendingItem[] = [];
-  let item: PendingItem | undefined;
+  const items: LocatedItem[] = [];
+  let extents: Extent[] = [];
   let itemPosition = -1;
   while (!rows.done) {
     const position = rows.int8();
     const index = rows.int8();
     const size = rows.int8();
     const contentHash = rows.bytes(32);
-    if (item === undefined || position !== itemPosition) {
-      item = { index, size, contentHash, extents: [] };
-      items.push(item);
+    if (position !== itemPosition) {
+      extents = [];
+      items.push({ index, size, contentHash, extents });
       itemPosition = position;
     }
     const chunkId = rows.uuid();
     const chunkOffset = rows.int4();
     const objectOffset = rows.int8();
     const length = rows.int4();
-    if (length > 0) item.extents.push({ chunkId, chunkOffset, objectOffset, length });
+    if (length === 0) continue;
+    const chunk = chunks.get(chunkId);
+    if (chunk === undefined) throw new DataStreamError("internal", `Chunk ${chunkId} has no layout.`);
+    extents.push({ chunk, chunkOffset, objectOffset, length });
   }
   return items;
-}
-
-async function placed(sql: Sql, items: readonly PendingItem[], cache: ChunkCache): Promise<LocatedItem[]> {
-  const ids = new Set<string>();
-  for (const { extents } of items) for (const { chunkId } of extents) ids.add(chunkId);
-  const chunks = await findChunks(sql, ids, cache);
-  return items.map((item) => ({
-    ...item,
-    extents: item.extents.map((extent) => placedExtent(extent, chunks)),
-  }));
-}
-
-function placedExtent(extent: PendingExtent, chunks: ReadonlyMap<string, ChunkLocation>): Extent {
-  const chunk = chunks.get(extent.chunkId);
-  if (chunk === undefined) throw new DataStreamError("internal", `Chunk ${extent.chunkId} has no layout.`);
-  const { chunkOffset, objectOffset, length } = extent;
-  return { chunk, chunkOffset, objectOffset, length };
 }
 
 function decodeChunks(bytes: Uint8Array): ChunkLocation[] {

@@ -6,6 +6,12 @@ export class PackedRows {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at = 0;
+  /** The UUID decoded last, as four numbers and as text. */
+  #a = -1;
+  #b = 0;
+  #c = 0;
+  #d = 0;
+  #uuid = "";
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -44,10 +50,24 @@ export class PackedRows {
   }
 
   uuid(): string {
-    const at = this.#at;
     this.#at += 16;
+    return this.uuidAt(this.#at - 16);
+  }
+
+  /** The UUID at a place of its own choice; in a row it is mostly that of the row before. */
+  uuidAt(at: number): string {
+    const view = this.#view;
+    const [a, b, c, d] = [
+      view.getUint32(at),
+      view.getUint32(at + 4),
+      view.getUint32(at + 8),
+      view.getUint32(at + 12),
+    ];
+    if (a === this.#a && b === this.#b && c === this.#c && d === this.#d) return this.#uuid;
     const pair = (i: number): string => HEX[this.#bytes[at + i] as number] as string;
-    return `${pair(0)}${pair(1)}${pair(2)}${pair(3)}-${pair(4)}${pair(5)}-${pair(6)}${pair(7)}-${pair(8)}${pair(9)}-${pair(10)}${pair(11)}${pair(12)}${pair(13)}${pair(14)}${pair(15)}`;
+    [this.#a, this.#b, this.#c, this.#d] = [a, b, c, d];
+    this.#uuid = `${pair(0)}${pair(1)}${pair(2)}${pair(3)}-${pair(4)}${pair(5)}-${pair(6)}${pair(7)}-${pair(8)}${pair(9)}-${pair(10)}${pair(11)}${pair(12)}${pair(13)}${pair(14)}${pair(15)}`;
+    return this.#uuid;
   }
 }
 
