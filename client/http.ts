@@ -83,7 +83,7 @@ export class Gateway {
    * @throws DataStreamError with the code and message of the answered problem; `unavailable`
    *   when the gateway cannot be reached.
    */
-  async send(method: string, path: string, options: CallOptions = {}): Promise<Response> {
+  async send(method: string, route: string, options: CallOptions = {}): Promise<Response> {
     const headers: Record<string, string> = { ...options.headers };
     const credential = this.#apiKey ?? this.#accessToken;
     if (credential !== undefined && headers["authorization"] === undefined) {
@@ -100,7 +100,7 @@ export class Gateway {
     if (options.signal !== undefined) init.signal = options.signal;
     let response: Response;
     try {
-      response = await this.#fetch(this.url + path, init);
+      response = await this.#fetch(this.url + route, init);
     } catch (cause) {
       if (options.signal?.aborted === true)
         throw new DataStreamError("canceled", "The caller cancelled.", { cause });
@@ -111,34 +111,40 @@ export class Gateway {
   }
 
   /** Like `send`, made again after passing failures where that does no harm. */
-  call(method: string, path: string, options: CallOptions = {}): Promise<Response> {
-    if (!(options.idempotent ?? method !== "POST")) return this.send(method, path, options);
-    return retrying(() => this.send(method, path, options), this.retry, options.signal);
+  call(method: string, route: string, options: CallOptions = {}): Promise<Response> {
+    if (!(options.idempotent ?? method !== "POST")) return this.send(method, route, options);
+    return retrying(() => this.send(method, route, options), this.retry, options.signal);
   }
 
   /** The answer's JSON body, of the shape that the OpenAPI description gives for the route. */
-  async json<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-    return (await (await this.call(method, path, options)).json()) as T;
+  async json<T>(method: string, route: string, options: CallOptions = {}): Promise<T> {
+    return (await (await this.call(method, route, options)).json()) as T;
   }
 }
 
 async function problemToError(response: Response): Promise<DataStreamError> {
-  const text = await response.text().catch(() => "");
+  const body = await response.text().catch(() => "");
   let problem: Record<string, unknown> = {};
   try {
-    problem = JSON.parse(text) as Record<string, unknown>;
+    problem = JSON.parse(body) as Record<string, unknown>;
   } catch {
     // Not a problem document: something between the client and the gateway answered.
   }
   const code = knownCode(problem["code"]) ?? CODE_OF_STATUS[response.status] ?? "internal";
-  const detail = problem["detail"] ?? problem["title"] ?? `The gateway answered ${response.status}.`;
+  const detail =
+    text(problem["detail"]) ?? text(problem["title"]) ?? `The gateway answered ${response.status}.`;
   const details: ErrorDetails = {};
   for (const [name, value] of Object.entries(problem)) {
     if (["type", "title", "detail", "code", "status"].includes(name)) continue;
     if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
       details[name] = value;
   }
-  return new DataStreamError(code, String(detail), { details });
+  return new DataStreamError(code, detail, { details });
+}
+
+/** The value where it is text. */
+export function text(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
 
 /** Joins path segments, each percent-encoded. */
@@ -151,6 +157,5 @@ export function query(values: Record<string, string | number | undefined>): stri
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(values))
     if (value !== undefined) parameters.set(name, String(value));
-  const text = parameters.toString();
-  return text === "" ? "" : `?${text}`;
+  return parameters.size === 0 ? "" : `?${parameters.toString()}`;
 }

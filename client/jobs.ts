@@ -1,6 +1,6 @@
 import { DataStreamError, type ErrorDetails } from "../core/errors.ts";
 import { sleep } from "./backoff.ts";
-import { knownCode, path, type Gateway } from "./http.ts";
+import { knownCode, path, text, type Gateway } from "./http.ts";
 
 /** Durable state of long work. `done` never decreases. */
 export interface Job {
@@ -39,7 +39,7 @@ export async function waitForJob<T>(gateway: Gateway, id: string, options: JobOp
       const error = job.error ?? {};
       throw new DataStreamError(
         knownCode(error["code"]) ?? "internal",
-        String(error["detail"] ?? error["message"] ?? `Job ${id} failed.`),
+        text(error["message"]) ?? `Job ${id} failed.`,
         { details: { job: id } satisfies ErrorDetails },
       );
     }

@@ -161,7 +161,7 @@ async function putTar(
       body: file.blob,
     })),
   );
-  const part = new Blob([archive as Uint8Array<ArrayBuffer>]);
+  const part = new Blob([archive]);
   if (!hasPart(session, partNumber, part.size)) await putPart(gateway, session, partNumber, part, signal);
 }
 

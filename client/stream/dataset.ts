@@ -110,7 +110,7 @@ export async function openDataset(
     count: manifest.count,
     totalSize: manifest.totalSize,
     pinned: wanted !== undefined || seenBefore,
-    files: manifest.files,
+    files: (indices) => manifest.files(indices),
     label: (filePath) => (schema.labels === "path" ? labelOf(schema, filePath) : undefined),
     view: (filter) => view(manifest.whole, filter),
   };

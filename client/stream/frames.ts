@@ -7,7 +7,7 @@ import {
   type BatchResponse,
   type StreamBatchesRequest,
 } from "../../proto/index.ts";
-import { knownCode } from "../http.ts";
+import { knownCode, text } from "../http.ts";
 
 /**
  * Connect's streaming envelopes (https://connectrpc.com/docs/protocol/#streaming-rpcs):
@@ -83,7 +83,7 @@ function parseEnd(message: Uint8Array): StreamEnd {
   if (end.error !== undefined) {
     throw new DataStreamError(
       knownCode(end.error.code) ?? "internal",
-      String(end.error.message ?? "The gateway ended the stream."),
+      text(end.error.message) ?? "The gateway ended the stream.",
     );
   }
   const value = end.metadata?.[CONTINUATION_TRAILER]?.[0];

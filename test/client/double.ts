@@ -61,7 +61,7 @@ export class GatewayDouble {
     if (url.pathname.endsWith("/manifest")) return new Response(this.version.manifest.slice());
     if (url.pathname.startsWith("/api/datasets/")) return Response.json(this.version.info);
     if (url.pathname.endsWith("/AckBatches")) {
-      const request = fromJson(AckBatchesRequestSchema, JSON.parse(String(init?.body)) as JsonValue);
+      const request = fromJson(AckBatchesRequestSchema, JSON.parse(init?.body as string) as JsonValue);
       this.acknowledgements.push(request);
       return Response.json({ acknowledgedBatches: String(request.batchIndex + 1n) });
     }
