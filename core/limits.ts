@@ -144,6 +144,10 @@ export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 32 * MIB;
 export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 /** Range size that the read plan aims at. */
 export const READ_TARGET_BYTES: number = 1 * MIB;
+/** Part of the isolate's budget with which its streams together may be ahead of their readers; the rest goes to who must go on. */
+export const STREAM_AHEAD_PART: number = 3 / 8;
+/** Six reads at work and as many ready: more would not make a stream faster. */
+export const STREAM_AHEAD_MAX_BYTES: number = 16 * MIB;
 /** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
 export const VIEW_MAX_ITEMS: number = 4_000_000;
 /** All views of an isolate, beside its budget. */

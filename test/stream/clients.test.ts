@@ -77,12 +77,13 @@ describe.each(transports)("%s", (_, transport) => {
     );
 
     const refused = (async () => {
-      for await (const _ of client.streamBatches({ ...base, batchSize: 0 })) expect.unreachable();
+      for await (const batch of client.streamBatches({ ...base, batchSize: 0 }))
+        expect.unreachable(String(batch.batchIndex));
     })();
     await expect(refused).rejects.toThrow("[invalid_argument] batch_size: must be at least 1, not 0.");
     const unknown = (async () => {
-      for await (const _ of client.streamBatches({ ...base, accessToken: "no", batchSize: 1 }))
-        expect.unreachable();
+      for await (const batch of client.streamBatches({ ...base, accessToken: "no", batchSize: 1 }))
+        expect.unreachable(String(batch.batchIndex));
     })();
     await expect(unknown).rejects.toThrow("[unauthenticated]");
   });
@@ -112,7 +113,7 @@ describe("what cannot be served is refused in the protocol's own way", () => {
     toBinary(
       StreamBatchesRequestSchema,
       create(StreamBatchesRequestSchema, { datasetId: dataset.id, accessToken: token, batchSize: 40 }),
-    ) as Uint8Array<ArrayBuffer>;
+    );
   const post = (headers: Record<string, string>, flags: number, body = message()): Promise<Response> => {
     const framed = new Uint8Array(5 + body.length);
     framed[0] = flags;

@@ -185,7 +185,7 @@ async function uploadTar(gateway: TestGateway, bucket: string, files: readonly T
     await ok(
       gateway.request(`/api/uploads/${upload}/parts/${i + 1}`, {
         method: "PUT",
-        body: tar as Uint8Array<ArrayBuffer>,
+        body: tar,
       }),
     );
   }

@@ -67,7 +67,7 @@ test("the hot path writes what the generated code writes", () => {
       expect(slot[0]).toBe(0);
       expect(new DataView(slot.buffer).getUint32(1)).toBe(generated.length);
       expect(Buffer.from(slot.subarray(ENVELOPE_BYTES, message.byteLength)).equals(generated)).toBe(true);
-      expect([...slot.subarray(message.byteLength)]).toEqual(new Array(8).fill(0xa5));
+      expect([...slot.subarray(message.byteLength)]).toEqual(Array<number>(8).fill(0xa5));
       expect(fromBinary(BatchResponseSchema, generated).items).toHaveLength(items.length);
     }),
     { numRuns: 500 },

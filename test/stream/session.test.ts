@@ -321,7 +321,7 @@ describe("a run of several ranks that crashes", () => {
       fc.property(fc.array(event, { maxLength: 80 }), fc.integer({ min: 0, max: 130 }), (events, count) => {
         const records: SessionRecords = sqliteRecords().records;
         const shape: StreamShape = { count, batchSize: 3, tail: "short" };
-        const counted = new Array<number>(count).fill(0);
+        const counted = Array<number>(count).fill(0);
         let world = { size: 2, start: 0 };
         let asked = 0; // the start that every request of the run names
         let ranks = open();
@@ -404,7 +404,7 @@ describe("a run of several ranks that crashes", () => {
           ranks.forEach((_, rank) => work(rank));
         }
         checkpoint();
-        expect(counted).toEqual(new Array<number>(count).fill(1));
+        expect(counted).toEqual(Array<number>(count).fill(1));
       }),
     );
   });

@@ -111,7 +111,7 @@ export async function acknowledge(baseUrl: string, init: AckInit): Promise<AckBa
   const response = await fetch(`${baseUrl}${SERVICE}/AckBatches`, {
     method: "POST",
     headers: { "content-type": "application/proto", "connect-protocol-version": "1" },
-    body: toBinary(AckBatchesRequestSchema, create(AckBatchesRequestSchema, init)) as Uint8Array<ArrayBuffer>,
+    body: toBinary(AckBatchesRequestSchema, create(AckBatchesRequestSchema, init)),
   });
   if (!response.ok) throw new WireError((await response.json()) as { code: string; message: string });
   return fromBinary(AckBatchesResponseSchema, new Uint8Array(await response.arrayBuffer()));

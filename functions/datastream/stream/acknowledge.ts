@@ -6,6 +6,7 @@ import {
   AckBatchesResponseSchema,
 } from "../../../proto/index.ts";
 import { create } from "@bufbuild/protobuf";
+import { ConnectionGate } from "../../../storage/connections.ts";
 import { authorizeStream } from "../../access.ts";
 import { bearerCredential } from "../../auth.ts";
 import type { StreamCall } from "./open.ts";
@@ -40,6 +41,8 @@ export async function acknowledgeBatches(
     maxTrustLevel: ANY_TRUST_LEVEL,
   });
   const name = { userId: issuedBy, datasetId: dataset.id, streamId: ack.streamId };
-  const acknowledged = await sessionPort(env.STREAM_SESSIONS, name, () => {}).acknowledge(acknowledgement);
+  const acknowledged = await sessionPort(env.STREAM_SESSIONS, name, new ConnectionGate()).acknowledge(
+    acknowledgement,
+  );
   return create(AckBatchesResponseSchema, { acknowledgedBatches: BigInt(acknowledged) });
 }

@@ -20,10 +20,9 @@ export class InvocationBudget {
   readonly #limits: InvocationLimits;
   readonly #clock: Clock;
   readonly #startedAt: number;
-  #controlCalls = 0;
   #bytes = 0;
 
-  /** @param connections counts the storage reads. */
+  /** @param connections what every call of the invocation goes through. */
   constructor(connections: ConnectionGate, limits: InvocationLimits, clock: Clock) {
     this.#connections = connections;
     this.#limits = limits;
@@ -31,14 +30,9 @@ export class InvocationBudget {
     this.#startedAt = clock.now();
   }
 
-  /** Subrequests made so far. */
-  get calls(): number {
-    return this.#connections.calls + this.#controlCalls;
-  }
-
   /** Storage reads that a window may make. */
   get allowedReads(): number {
-    return this.#limits.subrequests - this.calls - CONTROL_RESERVE;
+    return this.#limits.subrequests - this.#connections.calls - CONTROL_RESERVE;
   }
 
   /** Whether bytes or time are used up. */
@@ -46,25 +40,15 @@ export class InvocationBudget {
     return this.#bytes >= this.#limits.bytes || this.#clock.now() - this.#startedAt >= this.#limits.ageMs;
   }
 
-  countControlCall(): void {
-    this.#controlCalls++;
-  }
-
   countBytes(bytes: number): void {
     this.#bytes += bytes;
   }
 }
 
-/** The same database; `onCall` hears of each statement or transaction. */
-export function countingSql(sql: Sql, onCall: () => void): Sql {
+/** The same database within an invocation's connections: each statement or transaction is one call. */
+export function gatedSql(sql: Sql, connections: () => ConnectionGate): Sql {
   return {
-    query: (statement) => {
-      onCall();
-      return sql.query(statement);
-    },
-    transaction: (statements) => {
-      onCall();
-      return sql.transaction(statements);
-    },
+    query: (statement) => connections().run(() => sql.query(statement)),
+    transaction: (statements) => connections().run(() => sql.transaction(statements)),
   };
 }

@@ -9,12 +9,12 @@ import type { Deps } from "../../deps.ts";
 import type { Env } from "../../env.ts";
 import { openInvocation } from "../../invocation.ts";
 import type { LogFields } from "../../log.ts";
-import { countingSql, InvocationBudget } from "./budget.ts";
+import { AheadBudget } from "./ahead.ts";
+import { gatedSql, InvocationBudget } from "./budget.ts";
 import { planStream } from "./plan.ts";
 import { BatchProducer, type StreamEnd, type StreamMessage } from "./producer.ts";
 import { parseStreamRequest } from "./request.ts";
 import { sessionPort } from "./session-port.ts";
-import { StreamShares } from "./shares.ts";
 import { Views } from "./view.ts";
 import { Windows } from "./windows.ts";
 
@@ -29,7 +29,6 @@ export interface RunningStream {
 }
 
 const views = new Views();
-const shares = new StreamShares();
 
 export interface StreamCall {
   readonly env: Env;
@@ -44,8 +43,7 @@ export interface StreamCall {
 export async function openStream(call: StreamCall, message: StreamBatchesRequest): Promise<RunningStream> {
   const { deps, env } = call;
   const request = parseStreamRequest(message, bearerCredential(call.headers) ?? "");
-  const countControlCall = (): void => invocation.countControlCall();
-  const sql = countingSql(deps.sql, countControlCall);
+  const sql = gatedSql(deps.sql, () => connections);
   const { connections, reads } = openInvocation({ ...deps, sql }, (work) => call.waitUntil(work));
   const { invocationSubrequests: subrequests } = deps.config;
   const limits = { subrequests, bytes: INVOCATION_BYTES, ageMs: INVOCATION_AGE_MS };
@@ -56,7 +54,7 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
   try {
     const streamId = request.streamId === "" ? crypto.randomUUID() : request.streamId;
     const name = { userId: issuedBy, datasetId: dataset.id, streamId };
-    const session = sessionPort(env.STREAM_SESSIONS, name, countControlCall);
+    const session = sessionPort(env.STREAM_SESSIONS, name, connections);
     const { epoch, rank, worldSize, startIndex, resumeBatch } = request;
     const attachment = await session.attach({
       parameters: parametersJson(plan.parameters),
@@ -73,11 +71,12 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
       { epoch, rank, worldSize, tokenId },
       attachment,
     );
-    const share = shares.open(deps.budget.totalBytes);
-    const producer = new BatchProducer({ ...reads, invocation, aheadBytes: () => share.bytes }, windows, {
+    const ahead = AheadBudget.of(deps.budget);
+    const producer = new BatchProducer({ ...reads, invocation, ahead }, windows, {
       streamId: new TextEncoder().encode(streamId),
       batchHash: request.batchHash,
     });
+    const leave = ahead.join();
     return {
       streamId,
       fields: {
@@ -92,7 +91,7 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
       close: () => {
         producer.close();
         plan.release();
-        share.release();
+        leave();
       },
       get sent() {
         return producer.sent;

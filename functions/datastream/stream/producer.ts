@@ -5,6 +5,7 @@ import { planReads } from "../../../core/stream/read-plan.ts";
 import type { LocatedItem } from "../../../core/erasure/location.ts";
 import { openItemWindow, type ItemWindow, type ReadDeps } from "../../../storage/item-window.ts";
 import { assembleBatch, layoutBatch, type StreamIdentity } from "./assemble.ts";
+import type { AheadBudget } from "./ahead.ts";
 import type { InvocationBudget } from "./budget.ts";
 import { acquireSlot, trySlot, type Slot } from "./slots.ts";
 import type { PlannedBatch, Windows } from "./windows.ts";
@@ -35,13 +36,12 @@ interface Assembled {
 
 export interface ProducerDeps extends ReadDeps {
   readonly invocation: InvocationBudget;
-  /** Bytes that this stream may hold beyond the message at hand, as of now. */
-  aheadBytes(): number;
+  readonly ahead: AheadBudget;
 }
 
 /**
  * Memory: a message that must go on is waited for while this holds none; the next message and reads for later
- * ones take only what is free, up to `aheadBytes`. So a reader that stalls keeps what it holds and no more, and
+ * ones take only what is free of the part for that. So a reader that stalls keeps what it holds and no more, and
  * no two streams wait for each other.
  */
 export class BatchProducer {
@@ -110,8 +110,8 @@ export class BatchProducer {
   }
 
   #produceAhead(): Promise<Assembled | StreamEnd | undefined> {
-    const made = this.#produce((deps, bytes) =>
-      bytes <= this.#deps.aheadBytes() ? trySlot(deps, bytes) : undefined,
+    const made = this.#produce(({ kernels, ahead }, bytes) =>
+      bytes <= ahead.share ? trySlot({ kernels, budget: ahead }, bytes) : undefined,
     );
     made.catch(() => undefined); // reported by the `next` that takes it
     return made;
@@ -169,7 +169,9 @@ export class BatchProducer {
     }
     const items = affordable.flatMap((batch) => batch.items);
     const { signal } = this.#stop;
-    const reader = openItemWindow(this.#deps, items, { signal, readAheadBytes: this.#deps.aheadBytes() });
+    const { ahead } = this.#deps;
+    const reads = { ...this.#deps, budget: ahead };
+    const reader = openItemWindow(reads, items, { signal, readAheadBytes: ahead.share });
     this.#open = { batches: affordable, reader, batch: 0, item: 0 };
     if (affordable.length < batches.length) {
       const left = batches.slice(affordable.length);

@@ -6,6 +6,7 @@ import type {
   Attachment,
   WindowRecord,
 } from "../../../core/stream/session.ts";
+import type { ConnectionGate } from "../../../storage/connections.ts";
 import type { Outcome, StreamSession } from "../../../durable-objects/stream-session.ts";
 
 /** Each call is one round trip; errors are those of core/stream/session.ts, or `unavailable`. */
@@ -19,15 +20,14 @@ export interface SessionPort {
 export function sessionPort(
   sessions: DurableObjectNamespace,
   name: { readonly userId: string; readonly datasetId: string; readonly streamId: string },
-  onCall: () => void,
+  connections: ConnectionGate,
 ): SessionPort {
   const id = sessions.idFromName(JSON.stringify([name.userId, name.datasetId, name.streamId]));
   const session = (sessions as DurableObjectNamespace<StreamSession>).get(id);
-  const call = async <T>(outcome: PromiseLike<Outcome<T>>): Promise<T> => {
-    onCall();
+  const call = async <T>(send: () => PromiseLike<unknown>): Promise<T> => {
     let answer: Outcome<T>;
     try {
-      answer = await outcome;
+      answer = (await connections.run(async () => send())) as Outcome<T>;
     } catch (cause) {
       throw new DataStreamError("unavailable", "The stream's session does not answer. Try again.", { cause });
     }
@@ -36,11 +36,8 @@ export function sessionPort(
     throw new DataStreamError(code, message, { details });
   };
   return {
-    attach: (request) => call(session.attach(request) as PromiseLike<Outcome<Attachment>>),
-    record: async (window) => {
-      await call(session.record(window) as PromiseLike<Outcome<null>>);
-    },
-    acknowledge: (acknowledgement) =>
-      call(session.acknowledge(acknowledgement) as PromiseLike<Outcome<number>>),
+    attach: (request) => call(() => session.attach(request)),
+    record: (window) => call(() => session.record(window)),
+    acknowledge: (acknowledgement) => call(() => session.acknowledge(acknowledgement)),
   };
 }

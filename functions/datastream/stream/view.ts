@@ -110,6 +110,6 @@ async function buildView(
     }
   }
   if (count === 0) throw invalidArgument("filter", "no file of the dataset passes it.", { limit: 1 });
-  const positions = found.slice(0, count).sort(); // typed arrays sort by number
+  const positions = found.subarray(0, count).toSorted(); // typed arrays sort by number
   return { positions, hash: viewHash(positions, blake3) };
 }
