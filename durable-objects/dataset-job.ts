@@ -14,8 +14,11 @@ export interface JobServices {
   report(job: NewJob, error: DataStreamError): void;
 }
 
-/** If the process dies in a step, this alarm brings the job back. Longer than any step. */
-const WATCHDOG_MS = 120_000;
+/**
+ * If the process dies in a step, this alarm brings the job back. It may be shorter than a step: an object runs one
+ * alarm at a time, and the end of each sets the next.
+ */
+const WATCHDOG_MS = 2_000;
 /** One invocation makes as many steps as begin within this time. */
 const INVOCATION_MS = 10_000;
 /** Before the next try when not even the services could be had. */

@@ -35,6 +35,11 @@ export function parseFileGlobs(texts: readonly string[]): FileGlob[] {
       );
     const glob = text.slice(slash + 1);
     checkGlob(glob, field);
+    if (glob.split("/").some((segment) => segment === "" || segment === "." || segment === ".."))
+      throw invalidArgument(
+        field,
+        `${quoted(text)} has an empty segment, "." or "..", which no key has. For a whole folder write "folder/**".`,
+      );
     return { text, bucket, glob, keyPrefix: literalPrefix({ globs: [glob] }) };
   });
 }

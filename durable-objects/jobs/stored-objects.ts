@@ -122,16 +122,17 @@ export async function findUnreadable(
   const { sql, chunks, reads } = deps;
   const { authorized, items } = await locateItems(sql, { datasetId }, { from, count }, chunks);
   if (!authorized) throw new DataStreamError("not_found", "The dataset was deleted while it was read.");
-  const lost: number[] = [];
-  for (let next = 0; next < items.length;) {
-    const item = items[next] as LocatedItem;
+  const lost = items.filter((item) => !isPlaced(item)).map(({ index }) => index);
+  const placed = items.filter(isPlaced);
+  for (let next = 0; next < placed.length;) {
+    const item = placed[next] as LocatedItem;
     if (item.size > ITEM_MAX_BYTES) {
       if (!(await isReadable(reads, item))) lost.push(item.index);
       next++;
       continue;
     }
-    const end = items.findIndex(({ size }, i) => i > next && size > ITEM_MAX_BYTES);
-    const run = items.slice(next, end < 0 ? undefined : end);
+    const end = placed.findIndex(({ size }, i) => i > next && size > ITEM_MAX_BYTES);
+    const run = placed.slice(next, end < 0 ? undefined : end);
     const read = await readRun(reads, run);
     next += read;
     if (read === run.length) continue;
@@ -139,6 +140,11 @@ export async function findUnreadable(
     next++;
   }
   return lost;
+}
+
+/** A catalog that lost rows must not look like an empty file. */
+function isPlaced({ size, extents }: LocatedItem): boolean {
+  return extents.reduce((sum, { length }) => sum + length, 0) === size;
 }
 
 /** How many items from the first on could be read before one that could not. */
