@@ -44,21 +44,23 @@ export class DataStreamClient {
     this.#pins = options.pins ?? new MemoryPinStore();
   }
 
-  uploadObject(
+  async uploadObject(
     target: { bucket: string; key: string; sha256?: string },
     blob: Blob,
     options?: UploadOptions,
   ): Promise<UploadResult> {
-    return uploadObject(this.gateway, target, blob, options);
+    const { blake3 } = await this.#loaded();
+    return uploadObject({ gateway: this.gateway, blake3 }, target, blob, options);
   }
 
   /** `files` in path-byte order; see `uploadFolder`. */
-  uploadFolder(
+  async uploadFolder(
     target: { bucket: string; prefix: string },
     files: AsyncIterable<UploadFile>,
     options?: UploadOptions,
   ): Promise<UploadResult> {
-    return uploadFolder(this.gateway, target, files, options);
+    const { blake3 } = await this.#loaded();
+    return uploadFolder({ gateway: this.gateway, blake3 }, target, files, options);
   }
 
   /** Fetches and verifies description, schema and manifest of a dataset version. */

@@ -1,6 +1,8 @@
 import { packTar } from "modern-tar";
+import { toHex } from "../core/bytes.ts";
 import { DataStreamError } from "../core/errors.ts";
 import { PATH_MAX_BYTES } from "../core/limits.ts";
+import type { Blake3 } from "../core/ports.ts";
 import { path, type Gateway } from "./http.ts";
 import type { StoredObject } from "./objects.ts";
 
@@ -35,6 +37,12 @@ export interface UploadResult {
   readonly object?: StoredObject;
 }
 
+/** What an upload works with: where it goes, and the hash that its parts are checked by. */
+export interface UploadContext {
+  readonly gateway: Gateway;
+  readonly blake3: Blake3;
+}
+
 interface UploadSession {
   readonly upload_id: string;
   readonly part_bytes: number;
@@ -51,22 +59,21 @@ const TAR_BLOCK_BYTES = 512;
 
 /** Uploads one object of any size. Nothing is visible before the last part is confirmed. */
 export async function uploadObject(
-  gateway: Gateway,
+  context: UploadContext,
   target: { bucket: string; key: string; sha256?: string },
   blob: Blob,
   options: UploadOptions = {},
 ): Promise<UploadResult> {
-  const session = await openSession(gateway, { kind: "object", ...target }, options);
+  const session = await openSession(context.gateway, { kind: "object", ...target }, options);
   const count = Math.max(1, Math.ceil(blob.size / session.part_bytes));
   let sent = 0;
   await inParallel(count, async (index) => {
     const part = blob.slice(index * session.part_bytes, (index + 1) * session.part_bytes);
-    if (!hasPart(session, index + 1, part.size))
-      await putPart(gateway, session, index + 1, part, options.signal);
+    await putPart(context, session, index + 1, part, options.signal);
     sent += part.size;
     options.onProgress?.({ files: 0, bytes: sent });
   });
-  return complete(gateway, session, count);
+  return complete(context.gateway, session, count);
 }
 
 /**
@@ -75,7 +82,7 @@ export async function uploadObject(
  * Each upload is all or nothing; the folder as a whole is not.
  */
 export async function uploadFolder(
-  gateway: Gateway,
+  context: UploadContext,
   target: { bucket: string; prefix: string },
   files: AsyncIterable<UploadFile>,
   options: UploadOptions = {},
@@ -98,13 +105,13 @@ export async function uploadFolder(
   const flush = async (): Promise<void> => {
     if (small.length === 0) return;
     session ??= await openSession(
-      gateway,
+      context.gateway,
       { kind: "tar", bucket: target.bucket, prefix: target.prefix },
       options,
     );
     const batch = small.splice(0);
     parts += 1;
-    await putTar(gateway, session, parts, batch, options.signal);
+    await putTar(context, session, parts, batch, options.signal);
     report(
       batch.length,
       batch.reduce((bytes, file) => bytes + file.blob.size, 0),
@@ -116,7 +123,7 @@ export async function uploadFolder(
     if (file.blob.size > TAR_FILE_MAX_BYTES) {
       add(
         await uploadObject(
-          gateway,
+          context,
           { bucket: target.bucket, key: target.prefix + file.path },
           file.blob,
           signalOnly(options),
@@ -134,7 +141,7 @@ export async function uploadFolder(
     pendingBytes += bytes;
   }
   await flush();
-  if (session !== undefined) add(await complete(gateway, session, parts));
+  if (session !== undefined) add(await complete(context.gateway, session, parts));
   return total;
 }
 
@@ -148,7 +155,7 @@ function tarBytes(file: UploadFile): number {
 }
 
 async function putTar(
-  gateway: Gateway,
+  context: UploadContext,
   session: UploadSession,
   partNumber: number,
   files: readonly UploadFile[],
@@ -161,8 +168,7 @@ async function putTar(
       body: file.blob,
     })),
   );
-  const part = new Blob([archive]);
-  if (!hasPart(session, partNumber, part.size)) await putPart(gateway, session, partNumber, part, signal);
+  await putPart(context, session, partNumber, new Blob([archive]), signal);
 }
 
 async function openSession(
@@ -180,28 +186,31 @@ async function openSession(
   return session;
 }
 
-function hasPart(session: UploadSession, partNumber: number, size: number): boolean {
-  const known = session.parts?.find((part) => part.part_number === partNumber);
-  if (known === undefined) return false;
-  if (known.size === size) return true;
-  throw new DataStreamError(
-    "failed_precondition",
-    `Upload ${session.upload_id} has ${known.size} bytes of part ${partNumber}, the file now gives ${size}: it changed since. Start a new upload.`,
-    { details: { field: "resume", part_number: partNumber } },
-  );
-}
-
+/**
+ * Sends a part, unless the gateway has the same bytes already, and compares what arrived with what was sent.
+ * @throws DataStreamError `data_loss` when the bytes changed on the way.
+ */
 async function putPart(
-  gateway: Gateway,
+  { gateway, blake3 }: UploadContext,
   session: UploadSession,
   partNumber: number,
   part: Blob,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  await gateway.call("PUT", path("api", "uploads", session.upload_id, "parts", partNumber), {
-    body: part,
-    signal,
-  });
+  const bytes = new Uint8Array(await part.arrayBuffer());
+  const own = toHex(blake3.hash(bytes));
+  if (session.parts?.some((known) => known.part_number === partNumber && known.content_hash === own)) return;
+  const accepted = await gateway.json<{ content_hash: string }>(
+    "PUT",
+    path("api", "uploads", session.upload_id, "parts", partNumber),
+    { body: bytes, signal },
+  );
+  if (accepted.content_hash === own) return;
+  throw new DataStreamError(
+    "data_loss",
+    `Part ${partNumber} arrived with hash ${accepted.content_hash} where ${own} was sent. Nothing of the upload is visible; try again.`,
+    { details: { part_number: partNumber, expected: own, actual: accepted.content_hash } },
+  );
 }
 
 function complete(gateway: Gateway, session: UploadSession, parts: number): Promise<UploadResult> {
