@@ -33,11 +33,24 @@ export function toHex(bytes: Uint8Array): string {
   return text;
 }
 
-/** Bytes of hexadecimal text in either case; undefined when it is not hexadecimal. */
-export function fromHex(text: string): Uint8Array<ArrayBuffer> | undefined {
-  if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) return undefined;
-  const bytes = new Uint8Array(text.length / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+/** What a character code says in hexadecimal, or -1. */
+const NIBBLES: Int8Array = new Int8Array(256).fill(-1);
+[..."0123456789abcdef"].forEach((digit, nibble) => {
+  NIBBLES[digit.charCodeAt(0)] = NIBBLES[digit.toUpperCase().charCodeAt(0)] = nibble;
+});
+
+/** Bytes of hexadecimal text in either case; undefined when it is not hexadecimal. `from` skips a prefix. */
+export function fromHex(text: string, from: number = 0): Uint8Array<ArrayBuffer> | undefined {
+  if ((text.length - from) % 2 !== 0) return undefined;
+  const bytes = new Uint8Array((text.length - from) / 2);
+  for (let i = 0, at = from; i < bytes.length; i++, at += 2) {
+    const high = text.charCodeAt(at);
+    const low = text.charCodeAt(at + 1);
+    if ((high | low) > 255) return undefined;
+    const byte = ((NIBBLES[high] as number) << 4) | (NIBBLES[low] as number);
+    if (byte < 0) return undefined;
+    bytes[i] = byte;
+  }
   return bytes;
 }
 

@@ -68,7 +68,7 @@ function parseTextArray(text: string): string[] {
 }
 
 function parseBytea(text: string): Uint8Array {
-  const bytes = text.startsWith("\\x") ? fromHex(text.slice(2)) : undefined;
+  const bytes = text.startsWith("\\x") ? fromHex(text, 2) : undefined;
   if (bytes === undefined)
     throw new DataStreamError("internal", "PostgreSQL sent a bytea that is not in hex format.");
   return bytes;
