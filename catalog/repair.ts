@@ -72,7 +72,7 @@ async function lease(sql: Sql, limit: number, leaseMs: number): Promise<RepairTa
     Math.min(...rowsOfChunk.map((row) => numberOf(row, "priority")));
   return chunks
     .map((chunk) => ({ chunk, rows: shardsOf.get(chunk.id) ?? [] }))
-    .sort((a, b) => priorityOf(a.rows) - priorityOf(b.rows))
+    .toSorted((a, b) => priorityOf(a.rows) - priorityOf(b.rows))
     .map((task) => ({
       chunk: task.chunk,
       shardIndices: task.rows.map((row) => numberOf(row, "shard_index")),

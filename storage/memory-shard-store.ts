@@ -36,7 +36,7 @@ export class MemoryShardStore implements ShardStore {
   async list(prefix: string, startAfter?: string): Promise<readonly string[]> {
     return [...this.shards.keys()]
       .filter((key) => key.startsWith(prefix) && (startAfter === undefined || key > startAfter))
-      .sort()
+      .toSorted()
       .slice(0, LIST_MAX);
   }
 }

@@ -18,7 +18,7 @@ export class R2ShardStore implements ShardStore {
     return this.#guarded("put", async () => {
       const stored = await this.#bucket.put(key, bytes, { onlyIf: { etagDoesNotMatch: "*" } });
       // A failed precondition answers null and does not throw.
-      return (stored as R2Object | null) === null ? "exists" : "created";
+      return stored === null ? "exists" : "created";
     });
   }
 

@@ -1,7 +1,7 @@
 import type { ChunkLocation, ShardLocation } from "../core/erasure/location.ts";
 import { replacementNode } from "../core/erasure/placement.ts";
 import { DataStreamError } from "../core/errors.ts";
-import type { RepairCatalog, RepairTask } from "../core/repair-catalog.ts";
+import type { DamagedShard, RepairCatalog, RepairTask } from "../core/repair-catalog.ts";
 import { auditShard } from "./heal.ts";
 import type { StorageNode } from "./nodes.ts";
 import { RangeMemory } from "./range-memory.ts";
@@ -86,7 +86,7 @@ async function repairChunk(
 ): Promise<void> {
   const { repairs, budget } = deps;
   const memory = RangeMemory.of(budget);
-  const damages: Parameters<RepairCatalog["queue"]>[0][number][] = [];
+  const damages: DamagedShard[] = [];
   const reader = new ShardReader({ ...deps, reportDamage: (damage) => damages.push(damage) }, signal);
 
   // A report may be false, or the copy may have come late: look before writing.

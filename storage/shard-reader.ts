@@ -1,19 +1,13 @@
 import type { ChunkLocation, ShardLocation } from "../core/erasure/location.ts";
 import { DataStreamError } from "../core/errors.ts";
+import type { DamagedShard } from "../core/repair-catalog.ts";
 import type { Kernels } from "../kernels/index.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { ConnectionGate } from "./connections.ts";
 import type { StorageNodes } from "./nodes.ts";
 import { shardKey } from "./shard-key.ts";
 
-/** A shard that a read found to be gone, or to hold other bytes than were written. */
-export interface Damage {
-  readonly chunkId: string;
-  readonly shardIndex: number;
-  /** The damaged copy: a shard that was repaired meanwhile has a later one. */
-  readonly generation: number;
-  readonly reason: "missing" | "corrupt";
-}
+export type { DamagedShard as Damage } from "../core/repair-catalog.ts";
 
 export interface ReadDeps {
   readonly nodes: StorageNodes;
@@ -21,7 +15,7 @@ export interface ReadDeps {
   readonly budget: ByteBudget;
   readonly connections: ConnectionGate;
   /** Called once for each damaged shard in an invocation. Must not throw. */
-  reportDamage(damage: Damage): void;
+  reportDamage(damage: DamagedShard): void;
   /** Looks a chunk up again, past every cache; undefined when it is gone. Without it a moved shard counts as lost. */
   readonly refreshChunk?: (chunkId: string) => Promise<ChunkLocation | undefined>;
 }
@@ -123,10 +117,15 @@ export class ShardReader {
     if (shard !== undefined) this.#addDamage(chunk, shard, "corrupt");
   }
 
-  #addDamage(chunk: ChunkLocation, shard: ShardLocation, reason: Damage["reason"]): void {
-    const { connections, reportDamage } = this.deps;
+  #addDamage(chunk: ChunkLocation, shard: ShardLocation, reason: DamagedShard["reason"]): void {
+    const { connections } = this.deps;
     if (!connections.health.addLost(keyOf(chunk, shard))) return;
-    reportDamage({ chunkId: chunk.id, shardIndex: shard.index, generation: shard.generation, reason });
+    this.deps.reportDamage({
+      chunkId: chunk.id,
+      shardIndex: shard.index,
+      generation: shard.generation,
+      reason,
+    });
   }
 
   /**

@@ -130,7 +130,7 @@ export class StripeSources {
     return this.#reader
       .sources(read.chunk, read.shardIndex)
       .map((index) => ({ index, cost: cost(index) }))
-      .sort((a, b) => a.cost - b.cost)
+      .toSorted((a, b) => a.cost - b.cost)
       .map(({ index }) => index);
   }
 

@@ -4,12 +4,13 @@ import { shardSize } from "../../core/erasure/geometry.ts";
 import type { ChunkLocation, Extent, LocatedItem, ShardLocation } from "../../core/erasure/location.ts";
 import { ISOLATE_BUDGET_BYTES } from "../../core/limits.ts";
 import { type Kernels, loadKernels } from "../../kernels/index.ts";
+import type { DamagedShard } from "../../core/repair-catalog.ts";
 import { ByteBudget } from "../../storage/byte-budget.ts";
 import { ConnectionGate } from "../../storage/connections.ts";
 import { MemoryShardStore } from "../../storage/memory-shard-store.ts";
 import type { StorageNode } from "../../storage/nodes.ts";
 import { shardKey } from "../../storage/shard-key.ts";
-import type { Damage, ReadDeps } from "../../storage/shard-reader.ts";
+import type { ReadDeps } from "../../storage/shard-reader.ts";
 import { FaultHarness } from "../support/faults.ts";
 
 export interface Geometry {
@@ -48,7 +49,7 @@ export class Cluster {
   readonly nodes: Map<string, StorageNode> = new Map();
   readonly harness: FaultHarness = new FaultHarness();
   readonly budget: ByteBudget;
-  readonly damages: Damage[] = [];
+  readonly damages: DamagedShard[] = [];
   readonly random: Random;
   connections: ConnectionGate = new ConnectionGate();
 

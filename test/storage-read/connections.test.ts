@@ -26,9 +26,9 @@ test("at most six tasks run at once, the others first come first served", async 
   const tasks = Array.from({ length: 20 }, (_, i) => task(gate, String(i), order));
   await Promise.all(tasks.slice(0, 6).map(({ started }) => started));
   expect(gate).toMatchObject({ open: 6, peak: 6, calls: 6 });
-  for (const [i, { finish, done }] of tasks.entries()) {
-    finish();
-    expect(await done).toBe(String(i));
+  for (const [i, running] of tasks.entries()) {
+    running.finish();
+    expect(await running.done).toBe(String(i));
     expect(gate.open).toBeLessThanOrEqual(6);
   }
   expect(order).toEqual(tasks.map((_, i) => String(i)));

@@ -8,6 +8,8 @@ export interface HttpNode {
   readonly shards: Map<string, Buffer>;
   /** Answers every request with this status while it is set. */
   failWith: number | undefined;
+  /** TCP connections accepted so far. */
+  connections: number;
   stop(): Promise<void>;
 }
 
@@ -20,12 +22,15 @@ export async function startHttpNode(): Promise<HttpNode> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/shards`,
     shards,
     failWith: undefined,
+    connections: 0,
     async stop() {
       server.closeAllConnections();
       server.close();
       await once(server, "close");
     },
   };
+
+  server.on("connection", () => node.connections++);
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const key = decodeURIComponent((request.url ?? "").replace(/^\/shards\//, ""));

@@ -29,7 +29,7 @@ function lose(nodes: readonly number[]): void {
 function itemsOf(chunk: ChunkLocation, data: Uint8Array): LocatedItem[] {
   const cuts = [0, 1, 64, Math.floor(data.length / 3), Math.floor(data.length / 2), data.length]
     .filter((cut) => cut <= data.length)
-    .sort((a, b) => a - b);
+    .toSorted((a, b) => a - b);
   return cuts.slice(1).map((end, i) => itemAt(i, chunk, data, cuts[i] as number, end - (cuts[i] as number)));
 }
 

@@ -50,8 +50,8 @@ async function stage(sizes: readonly number[], chunkBytes: number, nodes = 6): P
     items,
     contents,
     objectIds,
-    deps: (nodes = cluster.nodes) => ({
-      nodes,
+    deps: (bound = cluster.nodes) => ({
+      nodes: bound,
       kernels,
       budget: new ByteBudget(16 << 20),
       connections: new ConnectionGate(),
@@ -338,7 +338,7 @@ test("a draining node's shard moves to the node that holds none of the chunk; wi
 
 test("a source that lies is found by its hash, left out and queued", async () => {
   const made = await stage([4_096], 4_096);
-  const { cluster, database } = made;
+  const { cluster } = made;
   const chunk = made.items[0]?.extents[0]?.chunk;
   if (chunk === undefined) throw new Error("no chunk");
   cluster.wipe(6);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { DataStreamError, type ErrorCode } from "../../core/errors.ts";
+import { DataStreamError } from "../../core/errors.ts";
 import type { ShardStore } from "../../core/ports.ts";
 import { startGateway } from "../../scripts/stack/gateway.ts";
 import { HttpShardStore } from "../../storage/http-shard-store.ts";
@@ -37,7 +37,7 @@ function remote(name: "r2" | "http"): ShardStore {
     const response = await fetch(url, { method: "POST", ...(body !== undefined && { body }) });
     if (response.status !== 500) return response;
     const { code, message, details } = (await response.json()) as DataStreamError;
-    throw new DataStreamError(code as ErrorCode, message, { details });
+    throw new DataStreamError(code, message, { details });
   }
   return {
     put: async (key, bytes) =>
@@ -149,6 +149,17 @@ describe.each(stores)("%s", (name, store, lists) => {
   }
 });
 
+test.each([stores[2], stores[4]] as (typeof stores)[number][])(
+  "%s: reads of ranges share a connection",
+  async (name, store) => {
+    const key = `${name.replaceAll(" ", "-")}-shared/0.0`;
+    await store.put(key, new Uint8Array(3_000_000));
+    const before = httpNode.connections;
+    for (let i = 0; i < 20; i++) await store.read(key, i * 1_000, 1_000_000, new Uint8Array(1_000_000));
+    expect(httpNode.connections - before).toBeLessThanOrEqual(1);
+  },
+);
+
 describe("a node that fails", () => {
   test.each([stores[2], stores[4]] as (typeof stores)[number][])(
     "%s: is unavailable, whatever the call",
@@ -181,17 +192,11 @@ describe("a node that fails", () => {
       put: () => Promise.reject(new Error("internal error; 10001")),
       get: () => Promise.reject(new Error("10001")),
     };
-    const store = new R2ShardStore(
-      failing as unknown as ConstructorParameters<typeof R2ShardStore>[0],
-      "node-3",
-    );
+    const store = new R2ShardStore(failing, "node-3");
     await expect(store.put("k", new Uint8Array(1))).rejects.toMatchObject({ code: "unavailable" });
     await expect(store.read("k", 0, 1, new Uint8Array(1))).rejects.toMatchObject({ code: "unavailable" });
     const refusing = { put: () => Promise.resolve(null) };
-    const full = new R2ShardStore(
-      refusing as unknown as ConstructorParameters<typeof R2ShardStore>[0],
-      "node-3",
-    );
+    const full = new R2ShardStore(refusing, "node-3");
     expect(await full.put("k", new Uint8Array(1))).toBe("exists");
   });
 });
