@@ -10,19 +10,34 @@ const ROOT = new URL("..", import.meta.url);
 const OUTPUT = new URL("kernels/kernels.wasm", ROOT);
 
 /**
- * -O1: higher levels copy vector constants into every use, which costs the hash a quarter of its speed.
- * The memory is imported so that its size is chosen at instantiation; `--memoryBase` leaves room for scratch.ts.
+ * Only passes that keep every statement where it stands. The others sink an assignment into its next
+ * use or copy constants into every use: that undoes the order in which two independent groups of
+ * lanes alternate (kernels/assembly/blake3/compress8.ts), and costs the hash a fifth of its speed.
  */
+const PASSES = [
+  "simplify-locals-notee-nostructure",
+  "vacuum",
+  "precompute",
+  "coalesce-locals",
+  "vacuum",
+  "dce",
+  "remove-unused-brs",
+  "merge-blocks",
+  "remove-unused-names",
+  "vacuum",
+];
+
+/** The memory is imported so that its size is chosen at instantiation; `--memoryBase` leaves room for scratch.ts. */
 const OPTIONS = [
   "kernels/assembly/index.ts",
-  "-O1",
+  "-O0",
+  `--runPasses=${PASSES.join()}`,
   "--runtime=stub",
   "--use=abort=",
   "--enable=simd",
   "--importMemory",
   "--noExportMemory",
   "--memoryBase=16384",
-  "--disableWarning=112",
   "--outFile=kernels.wasm",
 ];
 

@@ -1,7 +1,8 @@
 // One BLAKE3 compression with the 4x4 state held by rows. For lone chunks and parents,
-// where there is nothing to fill the other three lanes of compress4 with.
-import { BLOCK, CHUNK_END, CHUNK_START, IV0, IV1, IV2, IV3 } from "./constants";
-import { PADDED1 } from "../scratch";
+// where there is nothing to fill other lanes with.
+import { PADDED, VALUE } from "../scratch";
+import { BLOCK, IV0, IV1, IV2, IV3 } from "./constants";
+import { add3, copyValue, rotate12, rotate7 } from "./words";
 
 // @ts-ignore: decorator
 @inline
@@ -15,20 +16,8 @@ function rotate8(v: v128): v128 {
   return i8x16.shuffle(v, v, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12);
 }
 
-// @ts-ignore: decorator
-@inline
-function rotate12(v: v128): v128 {
-  return v128.or(i32x4.shr_u(v, 12), i32x4.shl(v, 20));
-}
-
-// @ts-ignore: decorator
-@inline
-function rotate7(v: v128): v128 {
-  return v128.or(i32x4.shr_u(v, 7), i32x4.shl(v, 25));
-}
-
 /** Replaces the chaining value at `cv` by its compression with the 64 bytes at `block`. */
-export function compress1(cv: usize, block: usize, blockLength: u32, counter: u64, flags: u32): void {
+function compress1(cv: usize, block: usize, blockLength: u32, counter: u64, flags: u32): void {
   let a = v128.load(cv);
   let b = v128.load(cv, 16);
   let c = i32x4(IV0, IV1, IV2, IV3);
@@ -49,11 +38,11 @@ export function compress1(cv: usize, block: usize, blockLength: u32, counter: u6
   let diagonalY = v128.shuffle<u32>(w2, w3, 1, 3, 5, 7);
 
   for (let round = 7; ; ) {
-    a = i32x4.add(i32x4.add(a, b), columnX);
+    a = add3(a, columnX, b);
     d = rotate16(v128.xor(d, a));
     c = i32x4.add(c, d);
     b = rotate12(v128.xor(b, c));
-    a = i32x4.add(i32x4.add(a, b), columnY);
+    a = add3(a, columnY, b);
     d = rotate8(v128.xor(d, a));
     c = i32x4.add(c, d);
     b = rotate7(v128.xor(b, c));
@@ -63,11 +52,11 @@ export function compress1(cv: usize, block: usize, blockLength: u32, counter: u6
     c = v128.shuffle<u32>(c, c, 2, 3, 0, 1);
     d = v128.shuffle<u32>(d, d, 3, 0, 1, 2);
 
-    a = i32x4.add(i32x4.add(a, b), diagonalX);
+    a = add3(a, diagonalX, b);
     d = rotate16(v128.xor(d, a));
     c = i32x4.add(c, d);
     b = rotate12(v128.xor(b, c));
-    a = i32x4.add(i32x4.add(a, b), diagonalY);
+    a = add3(a, diagonalY, b);
     d = rotate8(v128.xor(d, a));
     c = i32x4.add(c, d);
     b = rotate7(v128.xor(b, c));
@@ -92,22 +81,24 @@ export function compress1(cv: usize, block: usize, blockLength: u32, counter: u6
 }
 
 /**
- * Chaining value of one chunk of 0 to 1024 bytes into `out`; with ROOT in `lastFlags`, the digest.
+ * Compresses `length` bytes, block after block, from `key` into `out`: a chunk of 0 to 1024 bytes,
+ * or a parent's block. `first` is added to the flags of the first block, `last` to those of the last.
  */
-export function chunk1(
-  data: usize, length: u32, counter: u64, key: usize, flags: u32, lastFlags: u32, out: usize,
+export function blocks1(
+  data: usize, length: u32, counter: u64, key: usize, flags: u32, first: u32, last: u32, out: usize,
 ): void {
-  v128.store(out, v128.load(key));
-  v128.store(out, v128.load(key, 16), 16);
-  let start = CHUNK_START;
+  // Not in `out`, which may be where `data` is.
+  copyValue(VALUE, key);
+  let edge = first;
   for (; length > BLOCK; length -= BLOCK, data += BLOCK) {
-    compress1(out, data, BLOCK, counter, flags | start);
-    start = 0;
+    compress1(VALUE, data, BLOCK, counter, flags | edge);
+    edge = 0;
   }
   if (length < BLOCK) {
-    memory.fill(PADDED1, 0, BLOCK);
-    memory.copy(PADDED1, data, length);
-    data = PADDED1;
+    memory.fill(PADDED, 0, BLOCK);
+    memory.copy(PADDED, data, length);
+    data = PADDED;
   }
-  compress1(out, data, length, counter, flags | start | CHUNK_END | lastFlags);
+  compress1(VALUE, data, length, counter, flags | edge | last);
+  copyValue(out, VALUE);
 }

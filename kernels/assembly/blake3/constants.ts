@@ -1,7 +1,6 @@
 // Values from the BLAKE3 specification (https://github.com/BLAKE3-team/BLAKE3-specs), sections 2.1 and 2.2.
 export const BLOCK: u32 = 64;
 export const CHUNK: u32 = 1024;
-export const BLOCKS_PER_CHUNK: u32 = 16;
 export const CV: u32 = 32;
 
 export const CHUNK_START: u32 = 1;

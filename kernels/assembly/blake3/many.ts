@@ -1,86 +1,84 @@
-// Digests of many items in one call: four neighbours of equal length share the lanes,
-// so that even an item of a few chunks keeps all four busy. Any other item is hashed alone.
-import { begin4, compress4, gather4, scatter4 } from "./compress4";
-import { BLOCK, CHUNK, CHUNK_END, CHUNK_START, CV, PARENT, ROOT } from "./constants";
-import { hash } from "./tree";
-import { MESSAGE4, PADDED4, STATES } from "../scratch";
+// Digests of many items in one call. Their chunks, and then level by level their parents, share the lanes,
+// so that items of a chunk or two keep all lanes busy whatever their lengths.
+import { LEVEL, TREES } from "../scratch";
+import { BLOCK, CHUNK, CV, ROOT } from "./constants";
+import { open, pushChunk, pushParent, run } from "./lanes";
+import { GROUP_CHUNKS, hash } from "./tree";
+import { copyValue } from "./words";
 
-/** Longer items fill the lanes with their own chunks. */
-const SHARED_CHUNKS: u32 = 32;
-const STATE: u32 = 128;
+const TREES_MAX: u32 = 128;
 
 /** `items` holds `count` pairs of u32 (pointer, length); `out` receives 32 bytes for each. */
 export function hashMany(items: usize, count: u32, key: usize, flags: u32, out: usize): void {
   while (count) {
-    const length = load<u32>(items, 4);
-    if (
-      count >= 4 && length <= SHARED_CHUNKS * CHUNK &&
-      load<u32>(items, 12) == length && load<u32>(items, 20) == length && load<u32>(items, 28) == length
-    ) {
-      hash4(load<u32>(items), load<u32>(items, 8), load<u32>(items, 16), load<u32>(items, 24), length, key, flags, out);
-      items += 32;
-      out += 4 * CV;
-      count -= 4;
-    } else {
-      hash(load<u32>(items), length, key, flags, 0, 0, ROOT, out);
-      items += 8;
-      out += CV;
-      count--;
+    // As many items as have room for the chaining values of their chunks.
+    let taken: u32 = 0;
+    let chunks: u32 = 0;
+    while (taken < min<u32>(count, TREES_MAX)) {
+      const more = chunksOf(load<u32>(items + (taken << 3), 4));
+      if (chunks + more > GROUP_CHUNKS) break;
+      chunks += more;
+      taken++;
     }
+    if (taken) {
+      hashTogether(items, taken, key, flags, out);
+    } else {
+      hash(load<u32>(items), load<u32>(items, 4), key, flags, 0, 0, ROOT, out);
+      taken = 1;
+    }
+    items += taken << 3;
+    out += taken * CV;
+    count -= taken;
   }
 }
 
-function hash4(p0: usize, p1: usize, p2: usize, p3: usize, length: u32, key: usize, flags: u32, out: usize): void {
-  const zero = i32x4(0, 0, 0, 0);
-  let count: u32 = 0;
-  const only = length <= CHUNK ? ROOT : 0;
-  do {
-    const state = STATES + count * STATE;
-    begin4(state, key);
-    let left = min<u32>(length, CHUNK);
-    length -= left;
-    let edge = CHUNK_START;
-    for (; left > BLOCK; left -= BLOCK) {
-      gather4(p0, p1, p2, p3);
-      compress4(state, i32x4.splat(count), zero, BLOCK, flags | edge);
-      edge = 0;
-      p0 += BLOCK;
-      p1 += BLOCK;
-      p2 += BLOCK;
-      p3 += BLOCK;
-    }
-    if (left == BLOCK) {
-      gather4(p0, p1, p2, p3);
-    } else {
-      memory.fill(PADDED4, 0, 256);
-      memory.copy(PADDED4, p0, left);
-      memory.copy(PADDED4 + 64, p1, left);
-      memory.copy(PADDED4 + 128, p2, left);
-      memory.copy(PADDED4 + 192, p3, left);
-      gather4(PADDED4, PADDED4 + 64, PADDED4 + 128, PADDED4 + 192);
-    }
-    compress4(state, i32x4.splat(count), zero, left, flags | edge | CHUNK_END | only);
-    p0 += left;
-    p1 += left;
-    p2 += left;
-    p3 += left;
-    count++;
-  } while (length);
+// @ts-ignore: decorator
+@inline
+function chunksOf(length: u32): u32 {
+  return length ? (length - 1) / CHUNK + 1 : 1;
+}
 
-  while (count > 1) {
-    const root = count == 2 ? ROOT : 0;
-    let to: u32 = 0;
-    for (let from: u32 = 0; from < count; from += 2, to++) {
-      if (from + 1 == count) {
-        memory.copy(STATES + to * STATE, STATES + from * STATE, STATE);
-      } else {
-        // Two neighbouring states, word by word and lane by lane, are the parents' message as it stands.
-        memory.copy(MESSAGE4, STATES + from * STATE, 2 * STATE);
-        begin4(STATES + to * STATE, key);
-        compress4(STATES + to * STATE, zero, zero, BLOCK, flags | PARENT | root);
+function hashTogether(items: usize, count: u32, key: usize, flags: u32, out: usize): void {
+  open(key, flags);
+  let values = LEVEL;
+  let unfinished: u32 = 0;
+  for (let item: u32 = 0; item < count; item++) {
+    const data = <usize>load<u32>(items + (item << 3));
+    const length = load<u32>(items + (item << 3), 4);
+    const chunks = chunksOf(length);
+    const tree = TREES + (item << 3);
+    store<u32>(tree, values);
+    store<u32>(tree, chunks, 4);
+    if (chunks == 1) {
+      pushChunk(data, length, 0, ROOT, out + item * CV);
+    } else {
+      unfinished++;
+      for (let i: u32 = 0; i < chunks; i++, values += CV) {
+        pushChunk(data + i * CHUNK, min<u32>(CHUNK, length - i * CHUNK), i, 0, values);
       }
     }
-    count = to;
   }
-  scatter4(STATES, out);
+  run();
+
+  while (unfinished) {
+    for (let item: u32 = 0; item < count; item++) {
+      const tree = TREES + (item << 3);
+      const from = <usize>load<u32>(tree);
+      const left = load<u32>(tree, 4);
+      if (left == 2) {
+        pushParent(from, ROOT, out + item * CV);
+      } else {
+        for (let pair: u32 = 0; pair < left >> 1; pair++) pushParent(from + pair * BLOCK, 0, from + pair * CV);
+      }
+    }
+    run();
+    for (let item: u32 = 0; item < count; item++) {
+      const tree = TREES + (item << 3);
+      const from = <usize>load<u32>(tree);
+      const left = load<u32>(tree, 4);
+      if (left == 2) unfinished--;
+      if (left & 1) copyValue(from + (left >> 1) * CV, from + (left - 1) * CV);
+      store<u32>(tree, left == 2 ? 1 : (left + 1) >> 1, 4);
+    }
+  }
 }

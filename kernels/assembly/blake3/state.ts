@@ -4,16 +4,16 @@
 // Layout in bytes (the binding reserves 2880 and may move a state while nothing runs):
 //   0 key · 32 chunks done, u64 · 40 first chunk, u64 · 48 flags · 52 buffered · 56 stack depth
 //   64 buffer, 1024 · 1088 stack, 56 x 32
-import { chunk1 } from "./compress1";
-import { CHUNK, CV } from "./constants";
-import { GROUP, parent, reduce } from "./tree";
 import { FOLDED, LEVEL, SINGLE } from "../scratch";
+import { CHUNK, CV } from "./constants";
+import { chunk, GROUP, parent, reduce } from "./tree";
+import { copyValue } from "./words";
 
 const BUFFER: usize = 64;
 const STACK: usize = 1088;
 
 export function stateInit(state: usize, key: usize, flags: u32, counterLow: u32, counterHigh: u32): void {
-  memory.copy(state, key, CV);
+  copyValue(state, key);
   store<u64>(state, 0, 32);
   store<u64>(state, ((<u64>counterHigh) << 32) | counterLow, 40);
   store<u32>(state, flags, 48);
@@ -36,7 +36,7 @@ function push(state: usize, cv: usize, chunks: u64): void {
   const done = load<u64>(state, 32);
   settle(state, done);
   const depth = load<u32>(state, 56);
-  memory.copy(state + STACK + depth * CV, cv, CV);
+  copyValue(state + STACK + depth * CV, cv);
   store<u32>(state, depth + 1, 56);
   store<u64>(state, done + chunks, 32);
 }
@@ -52,7 +52,7 @@ export function stateUpdate(state: usize, data: usize, length: u32): void {
     data += take;
     length -= take;
     if (length) {
-      chunk1(state + BUFFER, CHUNK, first + load<u64>(state, 32), state, flags, 0, SINGLE);
+      chunk(state + BUFFER, CHUNK, first + load<u64>(state, 32), state, flags, 0, SINGLE);
       push(state, SINGLE, 1);
       buffered = 0;
     }
@@ -87,7 +87,7 @@ export function stateFinish(state: usize, root: u32, out: usize): void {
   if (buffered || !done) {
     settle(state, done);
     const depth = load<u32>(state, 56);
-    chunk1(state + BUFFER, buffered, load<u64>(state, 40) + done, state, flags, depth ? 0 : root, out);
+    chunk(state + BUFFER, buffered, load<u64>(state, 40) + done, state, flags, depth ? 0 : root, out);
     fold(state, depth, flags, root, out);
   } else {
     const depth = load<u32>(state, 56) - 2;
@@ -99,8 +99,8 @@ export function stateFinish(state: usize, root: u32, out: usize): void {
 /** Joins the value at `out`, as the right child, with the `depth` lowest values of the stack, top first. */
 function fold(state: usize, depth: u32, flags: u32, root: u32, out: usize): void {
   while (depth--) {
-    memory.copy(FOLDED, state + STACK + depth * CV, CV);
-    memory.copy(FOLDED + CV, out, CV);
+    copyValue(FOLDED, state + STACK + depth * CV);
+    copyValue(FOLDED + CV, out);
     parent(FOLDED, state, flags | (depth ? 0 : root), out);
   }
 }
