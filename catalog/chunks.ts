@@ -87,7 +87,9 @@ export async function settlePart(
 function enliven(chunks: readonly WrittenChunk[]): SqlStatement[] {
   if (chunks.length === 0) return [];
   const ids = chunks.map(({ id }) => id);
-  const shards = chunks.flatMap(({ id, shards }) => shards.map((shard, index) => ({ ...shard, id, index })));
+  const shards = chunks.flatMap((chunk) =>
+    chunk.shards.map((shard, index) => ({ ...shard, id: chunk.id, index })),
+  );
   return [
     statement`
       WITH enlivened AS (
@@ -170,7 +172,7 @@ function stageFiles(
   content: Extract<PartCommit["content"], { kind: "tar" }>,
 ): SqlStatement[] {
   const { files } = content;
-  const extents = files.flatMap(({ id, extents }) => extents.map((extent) => ({ ...extent, id })));
+  const extents = files.flatMap((file) => file.extents.map((extent) => ({ ...extent, id: file.id })));
   return [
     statement`
       INSERT INTO objects (id, bucket_id, key, state, size, content_hash, sha256, upload_id, part_number)

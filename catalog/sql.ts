@@ -61,7 +61,7 @@ export const dateOf: Parser<Date> = parser("a time", (value) => (value instanceo
 
 /** text[], uuid[]. */
 export const textsOf: Parser<readonly string[]> = parser("an array of text", (value) =>
-  Array.isArray(value) && value.every((item) => typeof item === "string") ? (value as string[]) : undefined,
+  Array.isArray(value) && value.every((item) => typeof item === "string") ? value : undefined,
 );
 
 /** The same parser for a column that may be null. */

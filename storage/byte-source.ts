@@ -4,7 +4,7 @@ import { UPLOAD_STALL_MS } from "../core/limits.ts";
 /** Bytes that arrive in pieces of any size. */
 export interface ByteSource {
   /** Fills `into` from its start; less than all of it only where the bytes end. */
-  fill(into: Uint8Array): Promise<number>;
+  readInto(into: Uint8Array): Promise<number>;
 }
 
 /** Hands out the next piece, undefined at the end. */
@@ -18,7 +18,7 @@ export class PieceSource implements ByteSource {
     this.#pull = pull;
   }
 
-  async fill(into: Uint8Array): Promise<number> {
+  async readInto(into: Uint8Array): Promise<number> {
     let filled = 0;
     while (filled < into.length) {
       if (this.#piece.length === 0) {

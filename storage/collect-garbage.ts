@@ -101,7 +101,7 @@ async function deleteShards(
     });
   });
   await Promise.all(deletions);
-  return { deleted, failedNodes: [...failed].sort() };
+  return { deleted, failedNodes: [...failed].toSorted() };
 }
 
 function batches(shards: readonly ShardToDelete[]): (readonly ShardToDelete[])[] {

@@ -103,7 +103,7 @@ export class Packer {
     const bytes = this.#buffer.data.subarray(offset, offset + length);
     // Padding is part of the chunk, and the buffer remembers the chunk before.
     this.#buffer.data.fill(0, end, offset);
-    if ((await source.fill(bytes)) < length)
+    if ((await source.readInto(bytes)) < length)
       throw invalidArgument("body", "ends within a file. Send the part again.");
     return { offset, bytes };
   }

@@ -35,7 +35,7 @@ export async function writeObjectPart(
   try {
     while (size < limit) {
       const room = buffer.data.subarray(0, Math.min(chunkBytes, limit - size));
-      const length = await source.fill(room);
+      const length = await source.readInto(room);
       if (length > 0) {
         const data = room.subarray(0, length);
         await sha256?.update(data);

@@ -56,7 +56,7 @@ async function writeDeclared(
   signal: AbortSignal | undefined,
 ): Promise<WrittenPart> {
   const written = await writeObjectPart(deps, upload, partNumber, source, declaredLength, signal);
-  const received = written.size + (await source.fill(new Uint8Array(1)));
+  const received = written.size + (await source.readInto(new Uint8Array(1)));
   if (received !== declaredLength) throw wrongLength(received, declaredLength);
   return written;
 }

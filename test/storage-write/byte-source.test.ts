@@ -22,7 +22,7 @@ test("pieces of any sizes fill buffers of any sizes, in order and without loss",
       let left = bytes.length;
       for (const size of [...buffers, bytes.length, 1]) {
         const into = new Uint8Array(size);
-        const length = await source.fill(into);
+        const length = await source.readInto(into);
         expect(length).toBe(Math.min(size, left));
         left -= length;
         filled.push(into.subarray(0, length));
@@ -38,9 +38,9 @@ describe("a body", () => {
 
   test("that stalls is cancelled", async () => {
     const { pull } = bodyPieces(new ReadableStream<Uint8Array>());
-    const pulled = expect(pull()).rejects.toMatchObject({ code: "canceled" });
+    const pulled = pull().catch((error: unknown) => error);
     await vi.advanceTimersByTimeAsync(UPLOAD_STALL_MS);
-    await pulled;
+    expect(await pulled).toMatchObject({ code: "canceled" });
   });
 
   test("that comes slowly may take as long as it likes", async () => {
@@ -56,7 +56,7 @@ describe("a body", () => {
         ),
     });
     const source = new PieceSource(bodyPieces(body).pull);
-    const filled = source.fill(new Uint8Array(20));
+    const filled = source.readInto(new Uint8Array(20));
     await vi.advanceTimersByTimeAsync(10 * UPLOAD_STALL_MS);
     expect(await filled).toBe(15);
     expect(vi.getTimerCount()).toBe(0);

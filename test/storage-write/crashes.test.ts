@@ -67,7 +67,7 @@ async function prepare(bench: Bench): Promise<Map<string, Uint8Array>> {
   return before;
 }
 
-const replacement = patterned(2 * PART + 100, 3);
+const replacement = patterned(PART + 100, 3);
 const files: [string, Uint8Array][] = Array.from({ length: 12 }, (_, i) => [`f${i}`, patterned(300 * i, i)]);
 const tars = await Promise.all(
   [files.slice(0, 7), [...files.slice(7), [...before][1] as [string, Uint8Array]]].map((list) =>
@@ -76,7 +76,7 @@ const tars = await Promise.all(
 );
 
 const operations: Record<string, Operation> = {
-  "an overwrite in three parts": {
+  "an overwrite in two parts": {
     prepare,
     result: new Map([...before, ["k", replacement]]),
     ...uploading("object", "k", cut(replacement, PART)),
@@ -111,9 +111,9 @@ describe.each(Object.entries(operations))("%s", (_, operation) => {
       const acknowledged = await attempt(bench, operation, fault);
       const visible = await readAll(bench);
       if (acknowledged || visible.size !== old.size || differs(visible, old))
-        expect(visible, name(fault)).toEqual(operation.result);
+        expect(visible, nameOf(fault)).toEqual(operation.result);
       await operation.retry(bench, bench.deps());
-      expect(await readAll(bench), name(fault)).toEqual(operation.result);
+      expect(await readAll(bench), nameOf(fault)).toEqual(operation.result);
     }
     await collectAll(bench);
     await expectNoOrphans(bench);
@@ -126,7 +126,7 @@ test("garbage collection with a fault at any call loses nothing, and the next on
   const bench = await createBench({ chunkBytes: 4096 });
   afterAll(() => bench.close());
   const litter = async (): Promise<void> => {
-    const overwrite = operations["an overwrite in three parts"] as Operation;
+    const overwrite = operations["an overwrite in two parts"] as Operation;
     await prepare(bench);
     for (const call of [3, 7, 12, 20])
       await attempt(bench, overwrite, { call, kind: "crash", when: "after" });
@@ -145,7 +145,7 @@ test("garbage collection with a fault at any call loses nothing, and the next on
     const injector = new FaultInjector(fault);
     for (let round = 0; round < 3; round++)
       await collect(bench.deps(injector.overrides(bench.sql))).catch(() => undefined);
-    expect(await readAll(bench), name(fault)).toEqual(expected);
+    expect(await readAll(bench), nameOf(fault)).toEqual(expected);
     await collectAll(bench);
     await expectNoOrphans(bench);
   }
@@ -170,6 +170,6 @@ function differs(visible: Map<string, Uint8Array>, old: Map<string, Uint8Array>)
   return [...old].some(([key, bytes]) => !Buffer.from(visible.get(key) ?? []).equals(bytes));
 }
 
-function name({ call, kind, when }: Fault): string {
+function nameOf({ call, kind, when }: Fault): string {
   return `${kind} ${when} call ${call}`;
 }

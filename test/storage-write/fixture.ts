@@ -190,7 +190,7 @@ export async function readBack(bench: Bench, key: string): Promise<Uint8Array | 
   const bytes = new Uint8Array(object.size);
   let at = 0;
   for (const row of rows) {
-    if (row["state"] !== "live") throw new Error(`${key}: chunk ${row["id"]} is ${row["state"]}`);
+    if (row["state"] !== "live") throw new Error(`${key}: a chunk is ${String(row["state"])}`);
     if (Number(row["object_offset"]) !== at) throw new Error(`${key}: gap at ${at}`);
     const chunk = await readChunk(bench, row);
     bytes.set(chunk.subarray(row["chunk_offset"] as number).subarray(0, row["length"] as number), at);
@@ -210,16 +210,17 @@ export async function readChunkById(bench: Bench, chunkId: string): Promise<Uint
 async function readChunk(bench: Bench, chunk: SqlRow): Promise<Uint8Array> {
   const geometry = { k: chunk["data_shards"] as number, m: chunk["parity_shards"] as number };
   const shards = await bench.sql.query({
-    text: "select shard_index, generation, node_id, hash, stored from shards where chunk_id = $1",
+    text: `select shard_index, node_id, hash, stored, chunk_id || '/' || shard_index || '.' || generation as key
+      from shards where chunk_id = $1`,
     values: [chunk["id"] as string],
   });
   const present = new Map<number, Uint8Array>();
   for (const shard of shards.filter(({ stored }) => stored)) {
     const index = shard["shard_index"] as number;
     const store = bench.stores[bench.nodeIds.indexOf(shard["node_id"] as string)] as MemoryShardStore;
-    const bytes = store.shards.get(`${chunk["id"]}/${index}.${shard["generation"]}`);
+    const bytes = store.shards.get(shard["key"] as string);
     if (bytes === undefined || bytes.length !== chunk["shard_length"])
-      throw new Error(`chunk ${chunk["id"]}: shard ${index} is not there`);
+      throw new Error(`${String(shard["key"])} is not there`);
     if (toHex(blake3(bytes)) !== toHex(shard["hash"] as Uint8Array)) throw new Error("wrong shard hash");
     present.set(index, bytes);
   }
@@ -240,11 +241,11 @@ async function readChunk(bench: Bench, chunk: SqlRow): Promise<Uint8Array> {
 /** Keys on all nodes that no shard of a chunk in one of these states has. */
 export async function orphans(bench: Bench, states: readonly string[] = ["live"]): Promise<string[]> {
   const rows = await bench.sql.query({
-    text: `select s.chunk_id || '/' || s.shard_index || '.' || s.generation as key, s.node_id
+    text: `select s.chunk_id || '/' || s.shard_index || '.' || s.generation as key, s.node_id::text
       from shards s join chunks c on c.id = s.chunk_id where c.state = any($1)`,
     values: [[...states]],
   });
-  const known = new Set(rows.map(({ key, node_id }) => `${node_id} ${key}`));
+  const known = new Set(rows.map((row) => `${row["node_id"] as string} ${row["key"] as string}`));
   return bench.stores.flatMap((store, i) =>
     [...store.shards.keys()].filter((key) => !known.has(`${bench.nodeIds[i]} ${key}`)),
   );

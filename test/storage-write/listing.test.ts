@@ -38,10 +38,10 @@ test("pages of a prefix are the keys that begin with it, in byte order", async (
             ...(after !== undefined && { after }),
           });
           expect(page.objects.length).toBeLessThanOrEqual(limit);
-          found.push(...page.objects.map(({ key }) => key));
+          found.push(...page.objects.map((object) => object.key));
           after = page.nextAfter;
         }
-        expect(found).toEqual(keys.filter((each) => each.startsWith(prefix)).sort(compareUtf8));
+        expect(found).toEqual(keys.filter((each) => each.startsWith(prefix)).toSorted(compareUtf8));
       },
     ),
     { numRuns: 100 },

@@ -5,7 +5,6 @@ import { ensureBucket } from "../../catalog/buckets.ts";
 import { dropObjects } from "../../catalog/objects.ts";
 import type { Sql } from "../../core/ports.ts";
 import { collectGarbage } from "../../storage/collect-garbage.ts";
-import type { UploadDeps } from "../../storage/uploads/deps.ts";
 import { type Fault, FaultInjector } from "./faults.ts";
 import {
   type Bench,
@@ -39,18 +38,18 @@ type Action =
 
 const keys = fc.nat(5);
 const sizes = fc.oneof(fc.nat(3 * PART), fc.constantFrom(0, 1, PART - 1, PART, PART + 1, 2 * PART));
-const action: fc.Arbitrary<Action> = fc.oneof(
+const anyAction: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: fc.constant("put" as const), key: keys, size: sizes, seed: fc.nat() }),
   fc.record({ kind: fc.constant("tar" as const), sizes: fc.array(sizes, { maxLength: 6 }), seed: fc.nat() }),
   fc.record({ kind: fc.constant("delete" as const), keys: fc.array(keys, { minLength: 1, maxLength: 3 }) }),
   fc.record({ kind: fc.constant("collect" as const), hours: fc.nat(60) }),
 );
-const fault: fc.Arbitrary<Fault> = fc.record({
+const anyFault: fc.Arbitrary<Fault> = fc.record({
   call: fc.nat(40),
   kind: fc.constantFrom("crash", "lost"),
   when: fc.constantFrom("before", "after"),
 });
-const history = fc.array(fc.record({ action, fault: fc.option(fault, { nil: undefined }) }), {
+const history = fc.array(fc.record({ action: anyAction, fault: fc.option(anyFault, { nil: undefined }) }), {
   minLength: 1,
   maxLength: 10,
 });
@@ -70,7 +69,7 @@ async function perform(bench: Bench, deps: Deps, action: Action): Promise<unknow
     case "put":
       return upload(
         bench,
-        deps as UploadDeps,
+        deps,
         { kind: "object", key: `f${action.key}`, partBytes: PART },
         cut(patterned(action.size, action.seed), PART),
       );
@@ -122,7 +121,7 @@ async function run(steps: readonly Step[], bucket: string): Promise<void> {
   expect(sorted(await readAll(bench))).toEqual(sorted(model));
 }
 
-const sorted = (model: Model): [string, Uint8Array][] => [...model].sort(([a], [b]) => (a < b ? -1 : 1));
+const sorted = (model: Model): [string, Uint8Array][] => [...model].toSorted(([a], [b]) => (a < b ? -1 : 1));
 const same = (a: Model, b: Model): boolean =>
   a.size === b.size &&
   [...a].every(([key, bytes]) => Buffer.from(bytes).equals(b.get(key) ?? patterned(bytes.length + 1)));

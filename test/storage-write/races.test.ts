@@ -300,9 +300,9 @@ describe("completions", () => {
 test("garbage collection beside uploads, overwrites and deletes harms none of them", async () => {
   await gate.open();
   const expected = new Map<string, Uint8Array>();
-  let running = true;
+  const finished = new AbortController();
   const collecting = (async () => {
-    for (let i = 0; running; i++)
+    for (let i = 0; !finished.signal.aborted; i++)
       await collectGarbage(bench.deps(), { now: bench.clock.time + (i % 2) * HOUR, graceMs: HOUR / 2 });
   })();
   const client = async (name: string): Promise<void> => {
@@ -316,10 +316,10 @@ test("garbage collection beside uploads, overwrites and deletes harms none of th
       expected.delete(key);
     }
   };
-  await Promise.all(["a", "b", "c"].map(client)).finally(() => (running = false));
+  await Promise.all(["a", "b", "c"].map(client)).finally(() => finished.abort());
   await collecting;
   const found = [...(await readAll(bench))].filter(([key]) => key.startsWith("stress/"));
-  expect(new Map(found)).toEqual(new Map([...expected].sort(([a], [b]) => (a < b ? -1 : 1))));
+  expect(new Map(found)).toEqual(new Map([...expected].toSorted(([a], [b]) => (a < b ? -1 : 1))));
   await collectAll(bench);
   await expectNoOrphans(bench);
 });

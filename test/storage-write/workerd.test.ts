@@ -21,7 +21,9 @@ async function uploadTar(
   prefix: string,
   ...parts: Uint8Array<ArrayBuffer>[]
 ): Promise<Record<string, unknown>> {
-  const { upload_id: id } = await send("POST", "/api/uploads", { bucket: "data", kind: "tar", prefix });
+  const { upload_id: id } = (await send("POST", "/api/uploads", { bucket: "data", kind: "tar", prefix })) as {
+    upload_id: string;
+  };
   for (const [i, body] of parts.entries()) {
     const response = await gateway.request(`/api/uploads/${id}/parts/${i + 1}`, { method: "PUT", body });
     if (!response.ok) return { status: response.status, ...((await response.json()) as object) };
