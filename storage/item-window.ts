@@ -88,7 +88,7 @@ class Window implements ItemWindow {
     this.#reads = plan.reads.map(idle);
     for (const pieces of plan.pieces) for (const { read } of pieces) this.#readAt(read).pending++;
     this.#reader = new ShardReader(deps, this.#stop.signal);
-    this.#memory = RangeMemory.of(deps.budget);
+    this.#memory = new RangeMemory(deps.budget);
     this.#verifier = new ItemVerifier(deps.kernels);
     this.#stripes = new StripeSources(this.#reader, this.#memory, this.#reads, {
       start: (read) => this.#tryStart(read, true),

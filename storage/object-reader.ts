@@ -107,7 +107,7 @@ async function* readByShards(
   range: ByteRange | undefined,
   signal: AbortSignal,
 ): Pieces {
-  const memory = RangeMemory.of(deps.budget);
+  const memory = new RangeMemory(deps.budget);
   const reader = new ShardReader(deps, signal);
   const wanted = wantedShards(object, range);
   const hasher = range === undefined ? deps.kernels.blake3.incremental() : undefined;

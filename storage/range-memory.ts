@@ -14,33 +14,50 @@ export interface RangeBuffer {
   free(): void;
 }
 
+/** Read buffers that an isolate keeps for reuse, oldest first. */
+class BufferPool {
+  readonly #buffers: ArrayBuffer[] = [];
+  #bytes = 0;
+
+  /** The smallest kept buffer that is neither too small nor wastefully large, or a new one. */
+  take(capacity: number): ArrayBuffer {
+    let best = -1;
+    for (let i = 0; i < this.#buffers.length; i++) {
+      const size = (this.#buffers[i] as ArrayBuffer).byteLength;
+      if (size < capacity || size > capacity * 1.25) continue;
+      if (best < 0 || size < (this.#buffers[best] as ArrayBuffer).byteLength) best = i;
+    }
+    if (best < 0) return new ArrayBuffer(capacity);
+    const [buffer] = this.#buffers.splice(best, 1) as [ArrayBuffer];
+    this.#bytes -= buffer.byteLength;
+    return buffer;
+  }
+
+  /** A transferred buffer, of a read that failed half-way, has no bytes left and is dropped. */
+  keep(buffer: ArrayBuffer): void {
+    if (buffer.byteLength < POOLED_MIN_BYTES) return;
+    this.#buffers.push(buffer);
+    this.#bytes += buffer.byteLength;
+    // Sizes that nobody asks for any more leave the pool.
+    while (this.#bytes > READ_POOL_BYTES) this.#bytes -= (this.#buffers.shift() as ArrayBuffer).byteLength;
+  }
+}
+
+/** One of each in an isolate, whatever budgets its work is charged to. */
+const POOL = new BufferPool();
+const RESERVE = new ByteBudget(READ_RESERVE_BYTES);
+
 /**
- * Read buffers of an isolate. Reading ahead takes from the budget what is free and never waits.
- * A read that a stream cannot do without may instead wait for a reserve beside the budget: whoever
+ * Memory for reads, charged to a budget. Reading ahead takes from the budget what is free and never waits.
+ * A read that a stream cannot do without may instead wait for a reserve beside all budgets: whoever
  * holds a part of the reserve waits for nothing but the read itself, so holders always finish,
  * whatever the streams hold meanwhile.
  */
 export class RangeMemory {
-  static readonly #byBudget = new WeakMap<ByteBudget, RangeMemory>();
   readonly #budget: ByteBudget;
-  readonly #reserve = new ByteBudget(READ_RESERVE_BYTES);
-  readonly #pool: ArrayBuffer[] = [];
-  #pooledBytes = 0;
 
   constructor(budget: ByteBudget) {
     this.#budget = budget;
-  }
-
-  /** The one that belongs to an isolate's budget. */
-  static of(budget: ByteBudget): RangeMemory {
-    let memory = this.#byBudget.get(budget);
-    if (memory === undefined) this.#byBudget.set(budget, (memory = new RangeMemory(budget)));
-    return memory;
-  }
-
-  /** Bytes of the reserve in use. */
-  get reservedBytes(): number {
-    return this.#reserve.usedBytes;
   }
 
   /** What a buffer for `length` bytes is charged at most. */
@@ -65,45 +82,21 @@ export class RangeMemory {
   /** The same for memory that the caller allocates; at most the reserve, `READ_RESERVE_BYTES`. */
   async lease(bytes: number, signal?: AbortSignal): Promise<BudgetLease> {
     const options = signal === undefined ? {} : { signal };
-    return this.#budget.tryAcquire(bytes) ?? (await this.#reserve.acquire(bytes, options));
+    return this.#budget.tryAcquire(bytes) ?? (await RESERVE.acquire(bytes, options));
   }
 
   #buffer(lease: BudgetLease): RangeBuffer {
     let free = false;
     const buffer: RangeBuffer = {
-      bytes: new Uint8Array(this.#allocate(lease.bytes)),
+      bytes: new Uint8Array(POOL.take(lease.bytes)),
       capacity: lease.bytes,
       free: () => {
         if (free) return;
         free = true;
         lease.release();
-        this.#recycle(buffer.bytes.buffer);
+        POOL.keep(buffer.bytes.buffer);
       },
     };
     return buffer;
-  }
-
-  /** The smallest pooled buffer that is neither too small nor wastefully large. */
-  #allocate(capacity: number): ArrayBuffer {
-    let best = -1;
-    for (let i = 0; i < this.#pool.length; i++) {
-      const size = (this.#pool[i] as ArrayBuffer).byteLength;
-      if (size < capacity || size > capacity * 1.25) continue;
-      if (best < 0 || size < (this.#pool[best] as ArrayBuffer).byteLength) best = i;
-    }
-    if (best < 0) return new ArrayBuffer(capacity);
-    const [buffer] = this.#pool.splice(best, 1) as [ArrayBuffer];
-    this.#pooledBytes -= buffer.byteLength;
-    return buffer;
-  }
-
-  /** A transferred buffer, of a read that failed half-way, has no bytes left and is dropped. */
-  #recycle(buffer: ArrayBuffer): void {
-    if (buffer.byteLength < POOLED_MIN_BYTES) return;
-    this.#pool.push(buffer);
-    this.#pooledBytes += buffer.byteLength;
-    // The oldest go first: sizes that nobody asks for any more leave the pool.
-    while (this.#pooledBytes > READ_POOL_BYTES)
-      this.#pooledBytes -= (this.#pool.shift() as ArrayBuffer).byteLength;
   }
 }

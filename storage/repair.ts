@@ -85,7 +85,7 @@ async function repairChunk(
   done: (index: number, repaired?: RepairedShard) => void,
 ): Promise<void> {
   const { repairs, budget } = deps;
-  const memory = RangeMemory.of(budget);
+  const memory = new RangeMemory(budget);
   const damages: DamagedShard[] = [];
   const reader = new ShardReader({ ...deps, reportDamage: (damage) => damages.push(damage) }, signal);
 

@@ -76,6 +76,6 @@ async function examine(
   if (depth === "size") return "whole";
   const found: DamagedShard[] = [];
   const reader = new ShardReader({ ...deps, reportDamage: (damage) => found.push(damage) }, signal);
-  if (await auditShard(reader, RangeMemory.of(deps.budget), chunk, shard.index, signal)) return "whole";
+  if (await auditShard(reader, new RangeMemory(deps.budget), chunk, shard.index, signal)) return "whole";
   return found[0]?.reason ?? "unanswered";
 }
