@@ -36,6 +36,11 @@ export function bytes(count: number): string {
   return prettyBytes(count, { maximumFractionDigits: 1 });
 }
 
+/** Sizes that are powers of two by nature, such as a chunk's. */
+export function binaryBytes(count: number): string {
+  return prettyBytes(count, { binary: true, maximumFractionDigits: 1 });
+}
+
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const plain = new Table({
     head: [...head],

@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import type { StoredObject } from "../../client/objects.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
-import { bytes, table, time } from "../output.ts";
+import { binaryBytes, bytes, table, time } from "../output.ts";
 
 /** `bucket/key`, where the key may be empty. */
 function split(location: string): { bucket: string; key: string } {
@@ -31,7 +31,7 @@ export function registerObjects(program: Command): void {
             ["BUCKET", "CHUNK", "SHARDS"],
             buckets.map((bucket) => [
               bucket.name,
-              bytes(bucket.chunk_bytes),
+              binaryBytes(bucket.chunk_bytes),
               `${bucket.data_shards}+${bucket.parity_shards}`,
             ]),
           ),
