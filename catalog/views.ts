@@ -48,7 +48,7 @@ export async function sumOfLargest(sql: Sql, datasetId: string, count: number): 
 
 /** The least text, by code point, above everything that begins with `prefix`; undefined when there is none. */
 export function afterPrefix(prefix: string): string | undefined {
-  const characters = [...prefix];
+  const characters = Array.from(prefix); // by code point
   for (let last = characters.pop(); last !== undefined; last = characters.pop()) {
     const point = last.codePointAt(0) as number;
     // Surrogates are no characters, so U+E000 follows U+D7FF.

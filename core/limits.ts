@@ -100,8 +100,10 @@ export const DATASET_DESCRIPTION_MAX_CHARS: number = 4_096;
 export const JOB_STEP_FILES: number = 5_000;
 /** Bytes that one step of a job reads again. */
 export const JOB_STEP_BYTES: number = 64 * MIB;
-/** Tries of one step of a job before the job fails. */
+/** Tries of one step of a job that fails unexpectedly, before the job fails: about a minute. */
 export const JOB_STEP_ATTEMPTS: number = 8;
+/** The same where a node, the database or memory is not available: about a quarter of an hour. */
+export const JOB_STEP_ATTEMPTS_UNAVAILABLE: number = 20;
 /** Chunk size of manifests: small, so that a page of 64 KiB is a small read. */
 export const MANIFEST_CHUNK_BYTES: number = 1 * MIB;
 /** Files up to which a verification without reading them answers at once; beyond it is a job. */
@@ -133,17 +135,22 @@ export const LANES_DEFAULT: number = 16;
 export const LANES_MAX: number = 1_024;
 /** Items of one block of a block shuffle. */
 export const BLOCK_MAX_ITEMS: number = 1 << 24;
-/** Blocks of a lane that are shuffled together: with the default lanes and 1 MiB blocks this fills the budget. */
+/** Blocks of a lane that are shuffled together, unless the budget holds fewer: of 1 MiB in 16 lanes it holds one. */
 export const BLOCKS_PER_GROUP_DEFAULT: number = 2;
 export const BLOCKS_PER_GROUP_MAX: number = 1_024;
 /** Mean block size that block shuffle aims at when the caller gives none. */
 export const BLOCK_TARGET_BYTES: number = 1 * MIB;
-/** Bytes of blocks that a block shuffle may keep open: L × W × block bytes. */
-export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 32 * MIB;
+/**
+ * Bytes of blocks that a block shuffle may keep open, L × W × block bytes: what one stream may read ahead. Blocks
+ * that do not stay in memory are read again for every batch.
+ */
+export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 16 * MIB;
 /** Neighbouring ranges closer than this are read as one. */
 export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 /** Range size that the read plan aims at. */
 export const READ_TARGET_BYTES: number = 1 * MIB;
+/** A running stream asks this often, at most, whether its token still holds; each leased window asks as well. */
+export const REVOCATION_CHECK_MS: number = 1_000;
 /** Part of the isolate's budget with which its streams together may be ahead of their readers; the rest goes to who must go on. */
 export const STREAM_AHEAD_PART: number = 3 / 8;
 /** Six reads at work and as many ready: more would not make a stream faster. */

@@ -19,7 +19,7 @@ import { toConnectError } from "./connect-error.ts";
 export interface UnaryCall {
   readonly env: Env;
   readonly deps: Deps;
-  waitUntil(work: Promise<unknown>): void;
+  readonly waitUntil: (work: Promise<unknown>) => void;
 }
 
 export type UnaryMethods = Pick<

@@ -37,6 +37,9 @@ export interface InProcess {
   };
   /** A new invocation. */
   open(init: StreamInit): Promise<RunningStream>;
+  /** Moves the gateway's clock. */
+  advance(milliseconds: number): void;
+  revokeToken(): Promise<void>;
   /** Work that outlived its stream. */
   settled(): Promise<void>;
   close(): Promise<void>;
@@ -88,7 +91,7 @@ export async function createInProcess(
   });
 
   const pending = new Set<Promise<unknown>>();
-  const clock = { now: () => Date.now() };
+  const clock = { time: Date.now(), now: () => clock.time };
   const deps: Deps = {
     sql: harness.wrapSql(bench.sql),
     nodes: bench.deps({ wrap: (store, index) => harness.wrapStore(store, `node-${index + 1}`) }).nodes,
@@ -120,6 +123,12 @@ export async function createInProcess(
         void work.finally(() => pending.delete(work));
       };
       return openStream({ env, deps, headers: new Headers(), waitUntil }, message);
+    },
+    advance(milliseconds) {
+      clock.time += milliseconds;
+    },
+    async revokeToken() {
+      await bench.sql.query({ text: "UPDATE data_access_tokens SET revoked_at = now()", values: [] });
     },
     async settled() {
       while (pending.size > 0) await Promise.all(pending);

@@ -135,3 +135,26 @@ describe("memory", () => {
     while (process.budget.usedBytes > 0) await new Promise((resolve) => setImmediate(resolve));
   });
 });
+
+describe("time", () => {
+  test("a revoked token ends a stream whose window was leased before", async () => {
+    const process = (running = await createInProcess(noiseFiles(40, () => 1_000)));
+    const stream = await process.open({ batchSize: 10 });
+    expect((await stream.next()).kind).toBe("batch");
+    await process.revokeToken();
+    process.advance(1_000);
+    await expect(stream.next()).rejects.toMatchObject({ code: "unauthenticated" });
+    stream.close();
+  });
+
+  test("an old response hands over between two batches", async () => {
+    const process = (running = await createInProcess(noiseFiles(40, () => 1_000)));
+    const stream = await process.open({ batchSize: 4 });
+    expect((await stream.next()).kind).toBe("batch");
+    process.advance(31 * 60_000);
+    // One may have been made already.
+    const { batches, end } = await drain(stream);
+    expect(batches.length).toBeLessThanOrEqual(1);
+    expect(end).toEqual({ kind: "continuation", batch: 1 + batches.length });
+  });
+});

@@ -66,7 +66,7 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
       ...(resumeBatch !== undefined && { resumeBatch }),
     });
     const windows = new Windows(
-      { sql, chunks: deps.chunks, kernels: deps.kernels, session },
+      { sql, chunks: deps.chunks, kernels: deps.kernels, session, clock: deps.clock },
       plan,
       { epoch, rank, worldSize, tokenId },
       attachment,

@@ -76,13 +76,18 @@ export class BatchProducer {
     this.#giveBack();
     const ahead = this.#ahead;
     this.#ahead = undefined;
+    const checked = this.#windows.checkAccess();
+    checked.catch(() => undefined); // awaited below, when there is something to hand out
     const produced = (await ahead) ?? (await this.#produce(acquireSlot));
     if (produced === undefined)
       throw new DataStreamError("internal", "A batch was neither made nor refused.");
     if (produced.kind !== "batch") return produced;
-    if (this.#stop.signal.aborted) {
+    try {
+      await checked;
+      if (this.#stop.signal.aborted) throw canceled();
+    } catch (error) {
       produced.slot.release();
-      throw canceled();
+      throw error;
     }
     this.#lent = produced.slot;
     this.#sent++;

@@ -2,8 +2,13 @@
 import type { ChunkCache } from "../../../catalog/chunk-cache.ts";
 import { locateItems } from "../../../catalog/locate.ts";
 import type { LocatedItem } from "../../../core/erasure/location.ts";
-import { WINDOW_BLOCK_MAX_ITEMS, WINDOW_MAX_BATCHES, WINDOW_MAX_ITEMS } from "../../../core/limits.ts";
-import type { Blake3, Sql } from "../../../core/ports.ts";
+import {
+  REVOCATION_CHECK_MS,
+  WINDOW_BLOCK_MAX_ITEMS,
+  WINDOW_MAX_BATCHES,
+  WINDOW_MAX_ITEMS,
+} from "../../../core/limits.ts";
+import type { Blake3, Clock, Sql } from "../../../core/ports.ts";
 import { batchPositions, totalBatches, type BatchPlan } from "../../../core/stream/batches.ts";
 import type { Attachment } from "../../../core/stream/session.ts";
 import type { Segment } from "../../../core/stream/session-records.ts";
@@ -25,6 +30,7 @@ export interface WindowDeps {
   readonly chunks: ChunkCache;
   readonly kernels: { readonly blake3: Blake3 };
   readonly session: SessionPort;
+  readonly clock: Clock;
 }
 
 /**
@@ -43,6 +49,8 @@ export class Windows {
   /** The next batch to chain. */
   #chained: number;
   readonly #firstSent: number;
+  /** When the token was last known to hold. */
+  #checkedAt: number;
 
   constructor(
     deps: WindowDeps,
@@ -66,6 +74,7 @@ export class Windows {
     this.total = totalBatches(this.#batches);
     this.#chained = chainBatch;
     this.#firstSent = nextBatch;
+    this.#checkedAt = deps.clock.now();
     const { blake3 } = deps.kernels;
     this.#transcript =
       chainHead === undefined
@@ -80,6 +89,11 @@ export class Windows {
       await this.#prepare(Math.min(this.#firstSent - this.#chained, this.#batchesOf(WINDOW_BLOCK_MAX_ITEMS)));
     if (this.#chained >= this.total) return undefined;
     return this.#prepare(this.#windowLength());
+  }
+
+  /** Asks again whether the token holds, unless that was done a moment ago. @throws `unauthenticated` */
+  async checkAccess(): Promise<void> {
+    if (this.#deps.clock.now() - this.#checkedAt >= REVOCATION_CHECK_MS) await this.#locate([]);
   }
 
   /** How many batches of the size asked for make up so many items; at least one. */
@@ -126,9 +140,11 @@ export class Windows {
     const access = { datasetId: this.#plan.parameters.datasetId, tokenId: this.#tokenId };
     const from = indices[0] ?? 0;
     const isRun = indices.every((index, i) => index === from + i);
+    const askedAt = this.#deps.clock.now();
     const selection = isRun ? { from, count: indices.length } : indices;
     const { authorized, items } = await locateItems(sql, access, selection, chunks);
     if (!authorized) throw accessEnded();
+    this.#checkedAt = askedAt;
     return items;
   }
 }
