@@ -69,7 +69,7 @@ export async function listCandidates(
 
 /**
  * Makes the objects the files `from`, `from + 1`, … of a dataset that is being built, in place of all files that
- * stood there or after. A path is the object's key without its first `prefixCharacters` characters (code points).
+ * stood there or after. A path is the object's key without `folder`, with which every key begins.
  * @returns how many became files; fewer than given when objects were collected meanwhile: then list again.
  */
 export async function stageFiles(
@@ -77,7 +77,7 @@ export async function stageFiles(
   datasetId: string,
   from: number,
   objectIds: readonly string[],
-  prefixCharacters: number,
+  folder: string,
 ): Promise<number> {
   const [, rows = []] = await sql.transaction([
     statement`DELETE FROM dataset_files WHERE dataset_id = ${datasetId} AND file_index >= ${from}::int8`,
@@ -85,7 +85,7 @@ export async function stageFiles(
       WITH staged AS (
         INSERT INTO dataset_files (dataset_id, file_index, object_id, path_in_dataset, content_hash, size_bytes)
         SELECT ${datasetId}::uuid, ${from}::int8 + chosen.position - 1, o.id,
-          substr(o.key, ${prefixCharacters + 1}::integer), o.content_hash, o.size
+          substr(o.key, char_length(${folder}::text) + 1), o.content_hash, o.size
         FROM unnest(${objectIds}::uuid[]) WITH ORDINALITY AS chosen (id, position) JOIN objects o ON o.id = chosen.id
         RETURNING 1
       ) SELECT count(*) AS n FROM staged`,

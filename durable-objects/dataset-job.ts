@@ -11,7 +11,7 @@ export interface JobServices {
   readonly sql: Sql;
   readonly programs: JobPrograms;
   /** A step failed; it will be tried again, or the job ends. */
-  report(job: NewJob, error: DataStreamError): void;
+  readonly report: (job: NewJob, error: DataStreamError) => void;
 }
 
 /**

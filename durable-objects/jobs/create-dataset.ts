@@ -181,13 +181,7 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
       });
 
     // Without files too: what a step that was cut off staged has to go.
-    const staged = await stageFiles(
-      this.#deps.sql,
-      input.dataset_id,
-      state.count,
-      chosen,
-      [...folder].length,
-    );
+    const staged = await stageFiles(this.#deps.sql, input.dataset_id, state.count, chosen, folder);
     if (staged !== chosen.length)
       throw new DataStreamError("aborted", "Objects were deleted while they were listed.");
 
@@ -222,12 +216,10 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
     };
   }
 
-  async #open(
-    { ownerId, input }: Job,
-    { phase: _, ...totals }: CreateDatasetState & Totals,
-  ): Promise<Outcome> {
+  async #open({ ownerId, input }: Job, state: CreateDatasetState & Totals): Promise<Outcome> {
     const { uploadId, partBytes } = await this.#deps.objects.begin(ownerId, manifestKey(input.dataset_id));
-    const state: Writing = {
+    const totals = totalsOf(state);
+    const next: Writing = {
       phase: "write",
       ...totals,
       uploadId,
@@ -235,7 +227,7 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
       parts: 0,
       position: MANIFEST_START,
     };
-    return { kind: "next", state, done: totals.count, total: 2 * totals.count };
+    return { kind: "next", state: next, done: totals.count, total: 2 * totals.count };
   }
 
   async #write({ ownerId, input }: Job, state: Writing): Promise<Outcome> {
@@ -260,13 +252,11 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
     await this.#deps.objects.putPart({ ownerId, uploadId, partNumber, bytes: bytes(), length });
 
     const written = offset + length;
-    const { totalSize, maxItem, pathBytes } = state;
-    const totals: Totals = { count, totalSize, maxItem, pathBytes };
     const complete = written === manifest.byteLength;
     return {
       kind: "next",
       state: complete
-        ? { phase: "commit", ...totals, uploadId, parts: partNumber }
+        ? { phase: "commit", ...totalsOf(state), uploadId, parts: partNumber }
         : { ...state, parts: partNumber, position },
       entries: pageEntry(parts, pages.finish()),
       done: count + Math.floor((count * written) / manifest.byteLength),
@@ -307,6 +297,10 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
     });
     return { kind: "finished", result, commit };
   }
+}
+
+function totalsOf({ count, totalSize, maxItem, pathBytes }: Totals): Totals {
+  return { count, totalSize, maxItem, pathBytes };
 }
 
 function headerOf({ count, pathBytes, totalSize }: Totals): ManifestHeader {

@@ -1,6 +1,6 @@
 /** Drives a job step by step, over storage that survives it. Knows neither alarms nor the platform. */
 import { DataStreamError } from "../../core/errors.ts";
-import { JOB_STEP_ATTEMPTS } from "../../core/limits.ts";
+import { JOB_STEP_ATTEMPTS, JOB_STEP_ATTEMPTS_UNAVAILABLE } from "../../core/limits.ts";
 import type { Sql } from "../../core/ports.ts";
 import {
   failStatement,
@@ -103,12 +103,12 @@ export class JobRunner {
     return "ended";
   }
 
-  /** What the caller did wrong will be wrong again; anything else may pass. Undoing is tried for ever. */
+  /** Tries again, or gives up and undoes. Undoing is tried for ever. */
   #retry(job: NewJob, error: DataStreamError): Advance {
     this.#report(job, error);
     const undoing = this.#storage.get(FAILURE) !== undefined;
     const attempts = ((this.#storage.get(ATTEMPTS) as number | undefined) ?? 0) + 1;
-    if (!undoing && (!isPassing(error) || attempts >= JOB_STEP_ATTEMPTS)) {
+    if (!undoing && attempts >= attemptsFor(error)) {
       const { code, message, details } = error;
       this.#storage.put({ [FAILURE]: { code, message, details } satisfies JobError, [ATTEMPTS]: 0 });
       return { again: "now" };
@@ -143,8 +143,9 @@ function infoOf(job: NewJob): JobInfo<unknown> {
   return { id: job.id, ownerId: job.ownerId, input: job.input };
 }
 
-function isPassing(error: DataStreamError): boolean {
-  return (
-    error.retryable || error.code === "internal" || error.code === "aborted" || error.code === "canceled"
-  );
+/** How often a step may fail like this. What the caller did wrong will be wrong again. */
+function attemptsFor(error: DataStreamError): number {
+  if (error.retryable) return JOB_STEP_ATTEMPTS_UNAVAILABLE;
+  const mayPass = error.code === "internal" || error.code === "aborted" || error.code === "canceled";
+  return mayPass ? JOB_STEP_ATTEMPTS : 1;
 }

@@ -4,7 +4,7 @@ import { type Action, type Scope, SCOPES, tokenMay, userMay } from "../../core/a
 import { fromPayload, type TokenClaims, toPayload } from "../../core/access/token-claims.ts";
 import { checkTokenRequest } from "../../core/access/token-request.ts";
 import { trustFor } from "../../core/access/trust.ts";
-import { DataStreamError } from "../../core/errors.ts";
+import type { DataStreamError } from "../../core/errors.ts";
 
 const ISSUER = "https://gateway.example";
 const scopes = fc.constantFrom<readonly Scope[]>(

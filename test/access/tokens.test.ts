@@ -155,7 +155,7 @@ describe("a signature", () => {
 test("no change of any character is accepted", async () => {
   const token = await signer.sign(claims);
   await accepted(token);
-  const characters = fc.constantFrom(..."ABCXYZabcxyz0189-_.=+/ ");
+  const characters = fc.constantFrom(...Array.from("ABCXYZabcxyz0189-_.=+/ "));
   await fc.assert(
     fc.asyncProperty(fc.nat(token.length - 1), characters, async (at, character) => {
       const changed = `${token.slice(0, at)}${character}${token.slice(at + 1)}`;

@@ -3,7 +3,7 @@ import { findDataset, listFiles } from "../../catalog/datasets.ts";
 import { toHex } from "../../core/bytes.ts";
 import { Manifest } from "../../core/dataset/manifest.ts";
 import { verifyPage, MANIFEST_PAGE_BYTES, pageCount, pageProof } from "../../core/dataset/manifest-proof.ts";
-import { bytesOf, count, createBench, createJob, hash } from "./fixture.ts";
+import { bytesOf, countOf, createBench, createJob, hash } from "./fixture.ts";
 
 const bench = await createBench();
 afterAll(() => bench.close());
@@ -27,7 +27,7 @@ async function datasetOf(
 const failure = async (files: readonly string[], schema?: Record<string, unknown>): Promise<unknown> => {
   const job = await bench.run(createJob(ownerId, { name: "broken", files, ...(schema && { schema }) }));
   expect(job.state).toBe("failed");
-  expect(await count(sql, "datasets where name = 'broken'")).toBe(0);
+  expect(await countOf(sql, "datasets where name = 'broken'")).toBe(0);
   return job.error;
 };
 

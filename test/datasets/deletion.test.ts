@@ -5,7 +5,7 @@ import { dropObjects } from "../../catalog/objects.ts";
 import { collectGarbage } from "../../storage/collect-garbage.ts";
 import { writeCatalog } from "../../catalog/write-catalog.ts";
 import { deleteDataset } from "../../functions/dataset-work.ts";
-import { bytesOf, clock, count, createBench, createJob } from "./fixture.ts";
+import { bytesOf, clock, countOf, createBench, createJob } from "./fixture.ts";
 
 const bench = await createBench();
 afterAll(() => bench.close());
@@ -32,7 +32,7 @@ test("a deleted version is gone at once; its number is never given out again", a
   expect(await findDataset(sql, ownerId, { id: v2 })).toBeUndefined();
   expect((await findDataset(sql, ownerId, { name: "pets" }))?.dataset.id).toBe(v1);
   await clean();
-  expect(await count(sql, "datasets")).toBe(1);
+  expect(await countOf(sql, "datasets")).toBe(1);
   const v3 = await create("pets", ["photos/*"]);
   expect((await findDataset(sql, ownerId, { id: v3 }))?.dataset).toMatchObject({ version: 3, parentId: v1 });
 
@@ -73,7 +73,7 @@ test("bytes live as long as the key or a dataset names them, manifests as long a
   await collect();
   // Only b.png is left.
   expect(shardsStored()).toBe(6);
-  expect(await count(sql, "dataset_files")).toBe(0);
+  expect(await countOf(sql, "dataset_files")).toBe(0);
 });
 
 test("many rows are removed in bounded pieces", async () => {
@@ -85,9 +85,9 @@ test("many rows are removed in bounded pieces", async () => {
   const left: number[] = [];
   for (let more = true; more;) {
     more = await sweep(sql, 100);
-    left.push(await count(sql, "dataset_files where dataset_id = $1", [id]));
+    left.push(await countOf(sql, "dataset_files where dataset_id = $1", [id]));
   }
   expect(left).toEqual([150, 50, 0]);
   expect(await findDataset(sql, ownerId, { id: other })).toBeDefined();
-  expect(await count(sql, "datasets where state = 'building'")).toBe(0);
+  expect(await countOf(sql, "datasets where state = 'building'")).toBe(0);
 });

@@ -187,7 +187,7 @@ export function bytesOf(text: string): Uint8Array {
 }
 
 /** One number from a query. */
-export async function count(sql: Sql, text: string, values: readonly string[] = []): Promise<number> {
+export async function countOf(sql: Sql, text: string, values: readonly string[] = []): Promise<number> {
   const [row] = await sql.query({ text: `select count(*) as n from ${text}`, values });
   return Number(row?.n);
 }
