@@ -12,9 +12,7 @@ import { HEAP_START, KERNEL_END } from "./layout.ts";
 import { ReedSolomon } from "./reed-solomon.ts";
 
 export type { Geometry } from "./geometry.ts";
-export { checkGeometry } from "./geometry.ts";
 export type { Heap, Region } from "./heap.ts";
-export type { Reconstruction } from "./reconstruction.ts";
 export type { ReedSolomon } from "./reed-solomon.ts";
 
 const PAGE_BYTES = 64 * 1024;

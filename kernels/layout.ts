@@ -8,7 +8,7 @@ const KIB = 1024;
 export const KERNEL_END: number = 32 * KIB;
 
 /** BLAKE3's initialisation vector, which serves as the key of a plain hash. */
-export const INITIAL_KEY: number = KERNEL_END;
+export const INITIAL_KEY: number = KERNEL_END + 64;
 /** The key of a derivation at hand. */
 export const DERIVED_KEY: number = INITIAL_KEY + 32;
 /** Where the kernels leave one digest. */

@@ -79,7 +79,7 @@ export function stateUpdate(state: usize, data: usize, length: u32): void {
   store<u32>(state, buffered, 52);
 }
 
-/** Writes the digest (`root` = ROOT) or the subtree's chaining value (`root` = 0); the state stays as it was but for merges. */
+/** Writes the digest (`root` = ROOT) or the subtree's chaining value (0); the state stays as it was but for merges. */
 export function stateFinish(state: usize, root: u32, out: usize): void {
   const flags = load<u32>(state, 48);
   const buffered = load<u32>(state, 52);

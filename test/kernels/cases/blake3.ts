@@ -254,6 +254,33 @@ export const blake3Cases: readonly KernelCase[] = [
     },
   },
   {
+    name: "no byte beyond the input is read, even at the end of memory",
+    run(kernels) {
+      const end = kernels.bytes.byteLength;
+      for (const size of [0, 1, 63, 64, 65, 1023, 1024, 1025, 2049, 5000, 8191, 9000, 140_000]) {
+        const region = kernels.heap.tryAllocate(kernels.heap.largestFreeBytes);
+        if (region === undefined) throw new Error("the test heap is full");
+        kernels.bytes.set(material.subarray(0, size), end - size);
+        equalBytes(
+          kernels.blake3At(end - size, size),
+          oracle(material.subarray(0, size)),
+          `last ${size} bytes`,
+        );
+        const many = kernels.hashMany(
+          [end - size, end, end - Math.min(size, 7)],
+          [size, 0, Math.min(size, 7)],
+        );
+        equalBytes(
+          many.subarray(0, 32),
+          oracle(material.subarray(0, size)),
+          `last ${size} bytes among others`,
+        );
+        equalBytes(many.subarray(32, 64), oracle(new Uint8Array(0)), "nothing at the very end");
+        region.free();
+      }
+    },
+  },
+  {
     name: "many items at once equal one by one, for equal and mixed lengths",
     run(kernels) {
       const lengths = fc
