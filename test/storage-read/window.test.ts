@@ -96,6 +96,16 @@ test.each([1, 2])(
   },
 );
 
+test("a node that does not answer is asked once, and its shards are not blamed", async () => {
+  cluster = new Cluster();
+  const { items, contents } = packItems(cluster, Array<number>(256).fill(65_536), 4 * MIB);
+  cluster.harness.plan = ({ backend }) => (backend === "node-2" ? "fail" : undefined);
+  await deliver(open(items, 4 * MIB), items, contents, 16);
+  const asked = cluster.harness.calls.filter(({ backend }) => backend === "node-2");
+  expect(asked.length).toBeLessThanOrEqual(6);
+  expect(cluster.damages).toEqual([]);
+});
+
 test("more nodes silent than shards to spare: unavailable, which a retry may mend, not data loss", async () => {
   cluster = new Cluster();
   const { items, contents } = packItems(cluster, [200_000], 262_144);
