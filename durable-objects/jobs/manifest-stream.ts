@@ -39,11 +39,13 @@ interface Run {
 export class ManifestStream {
   readonly #sql: Sql;
   readonly #datasetId: string;
+  readonly #filesPerQuery: number;
   readonly header: ManifestHeader;
 
-  constructor(sql: Sql, datasetId: string, header: ManifestHeader) {
+  constructor(sql: Sql, datasetId: string, header: ManifestHeader, filesPerQuery: number = FILES_PER_QUERY) {
     this.#sql = sql;
     this.#datasetId = datasetId;
+    this.#filesPerQuery = filesPerQuery;
     this.header = header;
   }
 
@@ -70,7 +72,7 @@ export class ManifestStream {
   async #run(position: ManifestPosition): Promise<Run> {
     const { region, index } = position;
     if (region === "header") return headerRun(this.header, position);
-    const count = Math.min(FILES_PER_QUERY, this.header.count - index);
+    const count = Math.min(this.#filesPerQuery, this.header.count - index);
     if (region === "records") {
       const records = await readRecords(this.#sql, this.#datasetId, index, count);
       this.#expect(records.length, count);

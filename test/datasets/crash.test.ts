@@ -1,4 +1,5 @@
 /** A job that dies anywhere goes on, and leaves what it would have left without dying. */
+import fc from "fast-check";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { findDataset, listFiles } from "../../catalog/datasets.ts";
 import { findJob, type Job, type NewJob } from "../../catalog/jobs.ts";
@@ -196,6 +197,73 @@ test("a death between the work of a step and the news of it is survived", async 
   expect(await findJob(sql, ownerId, newJob.id)).toMatchObject({ state: "succeeded" });
   expect((storage satisfies JobStorage).get("state")).toBeUndefined();
 });
+
+test(
+  "any series of faults, while objects come and go, ends with a dataset of objects that were there",
+  { timeout: 120_000 },
+  async () => {
+    const busy = await bench.bucket("busy");
+    let runs = 0;
+    const faults = fc.array(fc.tuple(fc.integer({ min: 1, max: 20 }), fc.constantFrom(...FAULTS)), {
+      maxLength: 6,
+    });
+    const changes = fc.array(fc.integer({ min: 0, max: 99 }), { minLength: 1, maxLength: 8 });
+    await fc.assert(
+      fc.asyncProperty(faults, changes, async (series, keys) => {
+        const name = `busy-${runs++}`;
+        await bench.declare(
+          busy,
+          Array.from({ length: 50 }, (_, i) => `${name}/${2 * i}.png`),
+        );
+        const newJob = createJob(ownerId, { name, files: [`busy/${name}/*`] });
+        const storage = new MortalStorage();
+        const left = [...series];
+        let next = harness.calls.length + (left[0]?.[0] ?? 0);
+        const plan: FaultPlan = ({ number }) => {
+          const [fault] = left;
+          if (fault === undefined || number < next) return undefined;
+          left.shift();
+          next = number + (left[0]?.[0] ?? 0);
+          storage.dead = fault[1].startsWith("crash");
+          return fault[1];
+        };
+        harness.plan = plan;
+        let runner = bench.boot(storage, { filesPerStep: 7 });
+        runner.accept(newJob);
+        for (let ended = false, steps = 0; !ended; steps++) {
+          ended = (await runner.advance()) === "ended" && !storage.dead;
+          // Odd keys come, even ones go.
+          const key = `${name}/${keys[steps % keys.length]}.png`;
+          const gone =
+            "update objects set state = 'dropped' where bucket_id = $1 and key = $2 and state = 'live'";
+          await sql.query({ text: gone, values: [busy, key] });
+          if (steps % 2 === 1) await bench.declare(busy, [key]);
+          if (!storage.dead) continue;
+          storage.dead = false;
+          harness.revive();
+          harness.plan = plan;
+          runner = bench.boot(storage, { filesPerStep: 7 });
+        }
+        harness.revive();
+        const job = await findJob(sql, ownerId, newJob.id);
+        expect(job).toMatchObject({ state: "succeeded" });
+        const id = job?.result?.dataset_id as string;
+        const dataset = (await findDataset(sql, ownerId, { id }))?.dataset;
+        const manifest = Manifest.parse(await bench.read(dataset?.manifestObjectId ?? ""));
+        expect(hash(manifest.bytes)).toEqual(dataset?.contentHash);
+        expect(manifest.count).toBe(dataset?.fileCount);
+        const files = await listFiles(sql, id, { from: 0, limit: 1000 });
+        expect(files).toEqual(files.map((_, index) => ({ index, ...manifest.item(index) })));
+        expect(dataset?.totalSizeBytes).toBe(10 * files.length);
+        const wrong =
+          "dataset_files f join objects o on o.id = f.object_id where f.dataset_id = $1 and f.content_hash <> o.content_hash";
+        expect(await countOf(sql, wrong, [id])).toBe(0);
+      }),
+      { numRuns: 30 },
+    );
+    expect(await countOf(sql, "datasets where state = 'building'")).toBe(0);
+  },
+);
 
 test("the harness itself kills", async () => {
   harness.plan = () => "crash";
