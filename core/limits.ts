@@ -141,10 +141,10 @@ export const BLOCKS_PER_GROUP_MAX: number = 1_024;
 /** Mean block size that block shuffle aims at when the caller gives none. */
 export const BLOCK_TARGET_BYTES: number = 1 * MIB;
 /**
- * Bytes of blocks that a block shuffle may keep open, L × W × block bytes: what one stream may read ahead. Blocks
- * that do not stay in memory are read again for every batch.
+ * Bytes of blocks that a block shuffle may keep open, L × W × block bytes. They and the next message fit what streams
+ * may read ahead: blocks that do not stay in memory would be read again for every batch.
  */
-export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 16 * MIB;
+export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 20 * MIB;
 /** Neighbouring ranges closer than this are read as one. */
 export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 /** Range size that the read plan aims at. */

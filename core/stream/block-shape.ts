@@ -54,12 +54,13 @@ export function checkBlockShape(shape: BlockShape): void {
 
 /**
  * @throws `invalid_argument` when the open blocks of this shape exceed the read budget. The mean item size
- * stands for the items: a run of larger ones may need more.
+ * stands for the items: a run of larger ones may need more. A single open item is always allowed.
  */
 export function checkBlockBudget(shape: BlockShape, meanItemBytes: number): void {
   checkBlockShape(shape);
   const bytes = Math.ceil(openBytes(shape, meanItemBytes));
-  if (bytes <= BLOCK_SHUFFLE_BUDGET_BYTES) return;
+  const items = shape.lanes * shape.blocksPerGroup * shape.blockSize;
+  if (bytes <= BLOCK_SHUFFLE_BUDGET_BYTES || items === 1) return;
   throw invalidArgument(
     "block_size",
     `lanes ${shape.lanes} × blocks_per_group ${shape.blocksPerGroup} × block_size ${shape.blockSize} keep about ` +
