@@ -119,8 +119,7 @@ export function streamRequest(dataset: BenchDataset, shape: StreamShape): LoadRe
       datasetId: dataset.id,
       accessToken: dataset.token,
       batchSize: shape.batchSize,
-      shuffleMode:
-        shape.shuffle === "block" ? ShuffleMode.SHUFFLE_BLOCK : ShuffleMode.SHUFFLE_SEQUENTIAL,
+      shuffleMode: shape.shuffle === "block" ? ShuffleMode.SHUFFLE_BLOCK : ShuffleMode.SHUFFLE_SEQUENTIAL,
       batchHashMode:
         shape.batchHash === "concatenated"
           ? BatchHashMode.BATCH_HASH_CONCATENATED

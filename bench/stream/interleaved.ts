@@ -43,7 +43,8 @@ export async function measureInterleaved<Name extends string>(
   const measured = names.map((name): [Name, Measured] => {
     const own = runs[name];
     const other = sides[name].against as Name | undefined;
-    const ratios = other === undefined ? [] : own.map(({ speed }, i) => speed / (runs[other][i] as Run).speed);
+    const ratios =
+      other === undefined ? [] : own.map(({ speed }, i) => speed / (runs[other][i] as Run).speed);
     return [
       name,
       {

@@ -62,7 +62,14 @@ export function startLoad(gatewayUrl: string): Load {
       const id = orders++;
       const waiter = Promise.withResolvers<Loaded>();
       waiting.set(id, waiter);
-      child.send({ id, port, path, contentType, body: Buffer.from(body).toString("base64"), stall } satisfies LoadOrder);
+      child.send({
+        id,
+        port,
+        path,
+        contentType,
+        body: Buffer.from(body).toString("base64"),
+        stall,
+      } satisfies LoadOrder);
       return waiter.promise;
     },
     stop: () => stopChild(child),

@@ -45,7 +45,9 @@ function run(order: LoadOrder): Promise<LoadAnswer> {
       },
     },
   });
-  socket.on("connect", () => socket.write(Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), body])));
+  socket.on("connect", () =>
+    socket.write(Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), body])),
+  );
   socket.on("error", reject);
   socket.on("close", () => {
     const seconds = (performance.now() - started) / 1000;

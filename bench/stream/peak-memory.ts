@@ -1,5 +1,75 @@
-import type { BenchResult } from "../figure.ts";
+/**
+ * The gateway's process under eight streams of 4 MiB batches, a ninth whose reader stalls, and an upload, all at once.
+ * The nodes are HTTP servers of their own, so that what the simulator of R2 holds does not count; what the same
+ * process takes with an empty Worker is not the isolate's either and is subtracted.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { type BenchResult, figure } from "../figure.ts";
+import { type BenchDataset, type Cluster, startCluster, streamRequest } from "./cluster.ts";
+import { startLoad } from "./load-client.ts";
+import { memoryOf } from "./workerd-process.ts";
+
+const NAME = "stream.peak_memory";
+const MIB = 1024 * 1024;
+const ISOLATE_BYTES = 128 * MIB;
+const STREAMS = 8;
+const ROUNDS = 3;
+const ITEMS = 1024;
+const ITEM_BYTES = 128 * 1024;
+const BATCH_SIZE = 32;
+const UPLOAD_BYTES = 64 * MIB;
+const STALL_MS = 500;
 
 export async function measure(): Promise<readonly BenchResult[]> {
-  return [];
+  if (process.platform !== "linux") return [{ name: NAME, skipped: "it needs Linux's /proc" }];
+  const empty = await emptyWorkerBytes();
+  const cluster = await startCluster("http");
+  try {
+    const dataset = await cluster.addDataset("batches", ITEMS, ITEM_BYTES);
+    // The uploads above are over and their memory is not: what counts starts from a new process.
+    await cluster.stack.gateway.restart();
+    await cluster.client.datasets.get(dataset.id);
+    const idle = memoryOf(cluster.gatewayPid()).residentBytes;
+    await work(cluster, dataset);
+    const peak = memoryOf(cluster.gatewayPid()).peakBytes;
+    const used = peak - empty;
+    const mib = (bytes: number): number => bytes / MIB;
+    const against = `an isolate's 128 MiB; the process had ${mib(peak).toFixed(0)} MiB at most, ${mib(idle).toFixed(0)} idle, ${mib(empty).toFixed(0)} with an empty Worker`;
+    return [
+      figure({ name: NAME, value: mib(used), unit: "MiB", against, ratio: ISOLATE_BYTES / used, goal: 1 }),
+      figure({ name: `${NAME}.process`, value: mib(peak), unit: "MiB" }),
+    ];
+  } finally {
+    await cluster.stop();
+  }
+}
+
+async function work(cluster: Cluster, dataset: BenchDataset): Promise<void> {
+  const load = startLoad(cluster.stack.gatewayUrl);
+  try {
+    const request = streamRequest(dataset, { batchSize: BATCH_SIZE });
+    load.request({ ...request, stall: true }).catch(() => undefined); // ends with the load
+    await delay(STALL_MS);
+    const streams = Array.from({ length: STREAMS }, async () => {
+      for (let round = 0; round < ROUNDS; round++) await load.request(request);
+    });
+    const bytes = new Blob(Array.from({ length: UPLOAD_BYTES / MIB }, () => new Uint8Array(MIB)));
+    await cluster.client.objects.ensureBucket("uploads");
+    await Promise.all([...streams, cluster.client.uploadObject({ bucket: "uploads", key: "object" }, bytes)]);
+  } finally {
+    await load.stop();
+  }
+}
+
+/** The process with a Worker that does nothing, after it did some of that. */
+async function emptyWorkerBytes(): Promise<number> {
+  const entry = fileURLToPath(new URL("empty-worker.ts", import.meta.url));
+  const cluster = await startCluster("http", entry);
+  try {
+    for (let i = 0; i < STREAMS; i++) await fetch(cluster.stack.gatewayUrl).then((answer) => answer.text());
+    return memoryOf(cluster.gatewayPid()).residentBytes;
+  } finally {
+    await cluster.stop();
+  }
 }

@@ -17,7 +17,9 @@ export default {
       return (gateway.fetch as unknown as Handler)(request, env, context);
     const { nodes, reads } = (await request.json()) as PipeRequest;
     const stores = nodes.map(({ kind, address }) =>
-      kind === "http" ? new HttpShardStore(address, address) : new R2ShardStore(env[address] as Bucket, address),
+      kind === "http"
+        ? new HttpShardStore(address, address)
+        : new R2ShardStore(env[address] as Bucket, address),
     );
     const body = pipeReads(
       reads.map(([node, key, offset, length]) => {

@@ -28,7 +28,8 @@ export function cpuSeconds(pid: number): number {
 
 export function memoryOf(pid: number): ProcessMemory {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const bytes = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * KIB;
+  const bytes = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * KIB;
   return { residentBytes: bytes("VmRSS"), peakBytes: bytes("VmHWM") };
 }
 
