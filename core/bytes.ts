@@ -35,9 +35,10 @@ export function toHex(bytes: Uint8Array): string {
 
 /** What a character code says in hexadecimal, or -1. */
 const NIBBLES: Int8Array = new Int8Array(256).fill(-1);
-[..."0123456789abcdef"].forEach((digit, nibble) => {
+for (let nibble = 0; nibble < 16; nibble++) {
+  const digit = nibble.toString(16);
   NIBBLES[digit.charCodeAt(0)] = NIBBLES[digit.toUpperCase().charCodeAt(0)] = nibble;
-});
+}
 
 /** Bytes of hexadecimal text in either case; undefined when it is not hexadecimal. `from` skips a prefix. */
 export function fromHex(text: string, from: number = 0): Uint8Array<ArrayBuffer> | undefined {

@@ -121,7 +121,7 @@ function backward(
     for (let i = 0; i < inputs; i++) {
       const at = o * inputs + i;
       weightVelocity[at] = momentum * (weightVelocity[at] as number) - step * (weightGradient[i] as number);
-      weights[at] = (weights[at] as number) + (weightVelocity[at] as number);
+      weights[at] = (weights[at] as number) + weightVelocity[at];
     }
   }
   return inputGradient;
