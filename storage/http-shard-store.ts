@@ -40,9 +40,8 @@ export class HttpShardStore implements ShardStore {
   ): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const range = `bytes=${offset}-${offset + length - 1}`;
     const response = await this.#request(key, { headers: { range } });
-    if (response.status !== 206 || response.body === null) {
+    if (!holdsRange(response, offset, length)) {
       await discard(response);
-      // A server may answer a range of the whole object with all of it, but then it ignores ranges.
       if (response.status === 404 || response.status === 416) return undefined;
       throw this.#failure("ranged GET", response.status);
     }
@@ -92,6 +91,13 @@ export class HttpShardStore implements ShardStore {
       cause,
     });
   }
+}
+
+/** Of a range that is the whole shard some servers send all of it, as RFC 9110 allows; of another that is an error. */
+function holdsRange(response: Response, offset: number, length: number): boolean {
+  if (response.status === 206) return response.body !== null;
+  const isWhole = offset === 0 && response.headers.get("content-length") === String(length);
+  return response.status === 200 && isWhole && response.body !== null;
 }
 
 /** Frees the connection of an answer whose body nobody wants. */

@@ -50,7 +50,9 @@ export async function startHttpNode(): Promise<HttpNode> {
       return void response.writeHead(204).end();
     }
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
-    if (range === null) {
+    // A range that is all of it gets the plain answer, as from some servers.
+    const isWhole = range !== null && range[1] === "0" && Number(range[2]) === shard.length - 1;
+    if (range === null || isWhole) {
       return void response
         .writeHead(200, { "content-length": shard.length })
         .end(request.method === "HEAD" ? undefined : shard);
