@@ -8,13 +8,8 @@ import type { Batch } from "./stream/batch.ts";
 import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
 import type { StreamOptions } from "./stream/options.ts";
 import { streamBatches } from "./stream/stream.ts";
-import {
-  uploadFolder,
-  uploadObject,
-  type UploadFile,
-  type UploadOptions,
-  type UploadResult,
-} from "./uploads.ts";
+import { uploadFolder } from "./folder-upload.ts";
+import { uploadObject, type UploadFile, type UploadOptions, type UploadResult } from "./uploads.ts";
 
 export interface DataStreamClientOptions extends GatewayOptions {
   /** Remembers dataset versions between runs; by default for this client's lifetime alone. */

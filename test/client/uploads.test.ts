@@ -127,3 +127,19 @@ test("a folder of small and large files, with long and odd names", async () => {
     (files.get("e/large.bin") as Uint8Array).slice(4 * MIB - 3, 4 * MIB + 7),
   );
 });
+
+test("a folder whose last part fails ends in that part's error, and nothing becomes visible", async () => {
+  let puts = 0;
+  const breaking: typeof fetch = (input, init) => {
+    if (isPart(input, init) && ++puts > 1) return Promise.reject(new TypeError("network down"));
+    return fetch(input, init);
+  };
+  async function* list(): AsyncGenerator<UploadFile> {
+    for (let i = 0; i < 12; i++)
+      yield { path: `${i}.bin`.padStart(6, "0"), blob: new Blob([bytesOf(2 * MIB, i + 1)]) };
+  }
+  const upload = clientWith(breaking).uploadFolder({ bucket: "uploads", prefix: "broken/" }, list());
+  await expect(upload).rejects.toMatchObject({ code: "unavailable" });
+  for await (const object of clientWith(fetch).objects.list("uploads", "broken/"))
+    expect(object).toBeUndefined();
+});
