@@ -1,6 +1,8 @@
 /** Users and their API keys. A key itself never reaches this module, only its SHA-256. */
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
-import { type Sql, SqlError } from "../core/ports.ts";
+import { API_KEYS_MAX_PER_USER } from "../core/limits.ts";
+import { type Sql, SqlError, type SqlRow } from "../core/ports.ts";
+import { dateOf, nullable, statement, textOf } from "./sql.ts";
 
 export type Role = "admin" | "owner";
 
@@ -10,8 +12,19 @@ export interface User {
   readonly role: Role;
 }
 
+export interface UserRow extends User {
+  readonly createdAt: Date;
+}
+
+export interface ApiKeyRow {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: Date;
+  readonly revokedAt: Date | null;
+}
+
 export interface NewUser {
-  /** Unique; 1 to 64 lowercase letters, digits, `.`, `_`, `-`, beginning with a letter or digit. */
+  /** Unique, and not `me`; 1 to 64 lowercase letters, digits, `.`, `_`, `-`, beginning with a letter or digit. */
   readonly name: string;
   readonly role: Role;
 }
@@ -27,10 +40,10 @@ const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
 /** @throws DataStreamError `invalid_argument` for the name, `already_exists` when it is taken. */
 export async function createUser(sql: Sql, { name, role }: NewUser): Promise<{ id: string }> {
-  if (!NAME.test(name)) {
+  if (!NAME.test(name) || name === "me") {
     throw invalidArgument(
       "name",
-      "use 1 to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit.",
+      "use 1 to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit; not `me`.",
       {
         limit: 64,
       },
@@ -55,13 +68,81 @@ export async function findUserByName(sql: Sql, name: string): Promise<User | und
   return row as User | undefined;
 }
 
-/** A user may hold several keys. @throws SqlError when the user does not exist. */
+/** Users by name, after `after`. */
+export async function listUsers(
+  sql: Sql,
+  { after, limit }: { readonly after: string | undefined; readonly limit: number },
+): Promise<UserRow[]> {
+  const rows = await sql.query(statement`
+    SELECT id, name, role, created_at FROM users
+    WHERE ${after ?? null}::text IS NULL OR name COLLATE "C" > ${after ?? null}
+    ORDER BY name COLLATE "C" LIMIT ${limit}`);
+  return rows.map(parseUser);
+}
+
+export async function findUserRow(sql: Sql, id: string): Promise<UserRow | undefined> {
+  const rows = await sql.query(statement`SELECT id, name, role, created_at FROM users WHERE id = ${id}`);
+  return rows.map(parseUser)[0];
+}
+
+/**
+ * A user may hold several keys.
+ * @throws DataStreamError `failed_precondition` at the limit; SqlError when the user does not exist.
+ */
 export async function createApiKey(sql: Sql, { userId, name, keyHash }: NewApiKey): Promise<{ id: string }> {
   const [row] = await sql.query({
-    text: "INSERT INTO api_keys (user_id, name, key_hash) VALUES ($1, $2, $3) RETURNING id",
-    values: [userId, name, keyHash],
+    text: `INSERT INTO api_keys (user_id, name, key_hash) SELECT $1::uuid, $2, $3
+           WHERE (SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL) < $4 RETURNING id`,
+    values: [userId, name, keyHash, API_KEYS_MAX_PER_USER],
   });
-  return { id: row?.id as string };
+  if (row !== undefined) return { id: textOf(row, "id") };
+  throw new DataStreamError(
+    "failed_precondition",
+    `A user holds at most ${API_KEYS_MAX_PER_USER} API keys. Revoke one that is no longer used.`,
+    { details: { limit: API_KEYS_MAX_PER_USER } },
+  );
+}
+
+/** Newest first, revoked ones included. */
+export async function listApiKeys(
+  sql: Sql,
+  userId: string,
+  { after, limit }: { readonly after: ApiKeyPosition | undefined; readonly limit: number },
+): Promise<ApiKeyRow[]> {
+  const before = after === undefined ? null : new Date(after.createdAtMs).toISOString();
+  const rows = await sql.query(statement`
+    SELECT id, name, date_trunc('milliseconds', created_at) AS created_at, revoked_at FROM api_keys
+    WHERE user_id = ${userId} AND (${before}::timestamptz IS NULL
+      OR (date_trunc('milliseconds', created_at), id) < (${before}::timestamptz, ${after?.id ?? null}::uuid))
+    ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT ${limit}`);
+  return rows.map((row) => ({
+    id: textOf(row, "id"),
+    name: textOf(row, "name"),
+    createdAt: dateOf(row, "created_at"),
+    revokedAt: nullable(dateOf)(row, "revoked_at"),
+  }));
+}
+
+export interface ApiKeyPosition {
+  readonly createdAtMs: number;
+  readonly id: string;
+}
+
+/** For good; again is no error. @returns whether the user has such a key. */
+export async function revokeApiKey(sql: Sql, userId: string, keyId: string): Promise<boolean> {
+  const rows = await sql.query(statement`
+    UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
+    WHERE id = ${keyId} AND user_id = ${userId} RETURNING id`);
+  return rows.length > 0;
+}
+
+function parseUser(row: SqlRow): UserRow {
+  return {
+    id: textOf(row, "id"),
+    name: textOf(row, "name"),
+    role: textOf(row, "role") as Role,
+    createdAt: dateOf(row, "created_at"),
+  };
 }
 
 /** The user whose key has this SHA-256, unless the key was revoked. */

@@ -4,6 +4,7 @@ import { registerDataset } from "./commands/dataset.ts";
 import { registerObjects } from "./commands/objects.ts";
 import { registerStream } from "./commands/stream.ts";
 import { registerUpload } from "./commands/upload.ts";
+import { registerUsers } from "./commands/users.ts";
 import { printError } from "./output.ts";
 
 const USAGE_EXIT_CODE = 2;
@@ -27,7 +28,14 @@ Examples:
   )
   .exitOverride();
 
-for (const register of [registerUpload, registerObjects, registerDataset, registerStream, registerAdmin])
+for (const register of [
+  registerUpload,
+  registerObjects,
+  registerDataset,
+  registerStream,
+  registerAdmin,
+  registerUsers,
+])
   register(program);
 inheritGlobals(program);
 

@@ -171,6 +171,20 @@ export const GLOB_MAX_DEEP_STARS: number = 3;
 export const TOKEN_TTL_DEFAULT_SECONDS: number = 24 * 3_600;
 export const TOKEN_TTL_MAX_SECONDS: number = 30 * 24 * 3_600;
 export const TOKEN_TTL_MIN_SECONDS: number = 60;
+/** API keys of one user that are not revoked: one for each machine and purpose, and an end to leaks that add up. */
+export const API_KEYS_MAX_PER_USER: number = 100;
+/** Characters of a name that people give to a key. */
+export const KEY_NAME_MAX_CHARS: number = 128;
+
+// --- Trust ------------------------------------------------------------------
+/** A proof of possession answers a challenge of at most this age. */
+export const KEY_PROOF_MAX_AGE_SECONDS: number = 300;
+/** Unrevoked signing keys of a user. */
+export const SIGNING_KEYS_MAX: number = 100;
+/** Known keys on one list: a user's, or the deployment's. */
+export const KNOWN_KEYS_MAX: number = 1_000;
+/** Characters of the payload of a signed statement. */
+export const ENVELOPE_MAX_BYTES: number = 16 * KIB;
 
 // --- Companion --------------------------------------------------------------
 /** Buffers of a tensor ring: one in use, one ready, two being filled. */

@@ -3,6 +3,7 @@
  * slow hash would add nothing. A missing, malformed, unknown and revoked key are answered alike.
  */
 import { createMiddleware } from "hono/factory";
+import { base64url } from "jose";
 import { findUserByKeyHash, type User } from "../catalog/users.ts";
 import { DataStreamError } from "../core/errors.ts";
 import type { Sql } from "../core/ports.ts";
@@ -17,6 +18,11 @@ export function bearerCredential(headers: Headers): string | undefined {
 
 export function isApiKey(credential: string): boolean {
   return API_KEY.test(credential);
+}
+
+/** A key that nobody had before. Show it once, store its hash alone. */
+export function newApiKey(): string {
+  return `cyx_${base64url.encode(crypto.getRandomValues(new Uint8Array(32)))}`;
 }
 
 export async function hashApiKey(apiKey: string): Promise<Uint8Array> {

@@ -11,6 +11,7 @@ import { registerObjects } from "./objects.ts";
 import { registerStorage } from "./storage.ts";
 import { registerTokens } from "./tokens.ts";
 import { registerUploads } from "./uploads.ts";
+import { registerUsers } from "./users.ts";
 
 export function createRestApi(): Api {
   const api = createApi();
@@ -24,6 +25,7 @@ export function createRestApi(): Api {
   registerJobs(api);
   registerStorage(api);
   registerAdmin(api);
+  registerUsers(api);
   registerDocumentation(api);
   return api;
 }
