@@ -30,15 +30,21 @@ export interface DatasetRow {
   readonly manifestObjectId: string;
   /** Object with the chaining values of the manifest's pages. */
   readonly treeObjectId: string;
-  /** The level that public evidence gives to whoever is not the owner. */
-  readonly publicTrustLevel: TrustLevel;
+  /** The level that evidence gives it now in the eyes of the user who asked, that it may be their own aside. */
+  readonly vouchedLevel: TrustLevel;
   readonly createdAt: Date;
 }
 
-/** Of `dataset_summary d` and the manifest's row in `objects m`; read them with `parseDataset`. */
-export const DATASET_COLUMNS: string = `d.id, d.name, d.owner_id, d.owner_name, d.version, d.parent_version_id,
+/**
+ * Columns of `dataset_summary d` and the manifest's row in `objects m`; read them with `parseDataset`.
+ * @param who the SQL of a user's id: a parameter or a column.
+ */
+export function datasetColumns(who: string): string {
+  return `d.id, d.name, d.owner_id, d.owner_name, d.version, d.parent_version_id,
   d.description, d.schema, d.schema_hash, d.content_hash, d.total_size_bytes, d.file_count, d.max_item_bytes,
-  m.size AS manifest_size_bytes, d.manifest_object_id, d.tree_object_id, d.public_trust_level, d.created_at`;
+  m.size AS manifest_size_bytes, d.manifest_object_id, d.tree_object_id, d.created_at,
+  dataset_vouched(d.id, ${who}) AS vouched_level`;
+}
 
 export function parseDataset(row: SqlRow): DatasetRow {
   return {
@@ -58,7 +64,7 @@ export function parseDataset(row: SqlRow): DatasetRow {
     manifestSizeBytes: numberOf(row, "manifest_size_bytes"),
     manifestObjectId: textOf(row, "manifest_object_id"),
     treeObjectId: textOf(row, "tree_object_id"),
-    publicTrustLevel: numberOf(row, "public_trust_level") as TrustLevel,
+    vouchedLevel: numberOf(row, "vouched_level") as TrustLevel,
     createdAt: dateOf(row, "created_at"),
   };
 }
@@ -97,7 +103,7 @@ export async function findDataset(
       AND (${contentHash}::bytea IS NULL OR d.content_hash = ${contentHash}::bytea)
     ORDER BY d.version DESC LIMIT 1`;
   const [row] = await sql.query({
-    text: `SELECT d.owner_id = $1::uuid AS is_owner, COALESCE(s.permissions, '{}') AS shared, ${DATASET_COLUMNS} ${text}`,
+    text: `SELECT d.owner_id = $1::uuid AS is_owner, COALESCE(s.permissions, '{}') AS shared, ${datasetColumns("$1::uuid")} ${text}`,
     values,
   });
   return row && { dataset: parseDataset(row), standing: standingOf(row) };
@@ -127,11 +133,11 @@ export async function listDatasets(
       AND position(${query.search?.toLowerCase() ?? ""}::text IN d.name) > 0
       AND (${query.after?.name ?? null}::text IS NULL
         OR (d.name, d.owner_name) > (${query.after?.name ?? null}::text, ${query.after?.owner ?? null}::text))
-      AND CASE WHEN d.owner_id = ${userId}::uuid THEN 0 ELSE d.public_trust_level END <= ${query.maxTrustLevel}::integer
+      AND dataset_trust(d.id, ${userId}::uuid) <= ${query.maxTrustLevel}::integer
     ORDER BY d.name, d.owner_name, d.version DESC
     LIMIT ${query.limit}`;
   const rows = await sql.query({
-    text: `SELECT DISTINCT ON (d.name, d.owner_name) ${DATASET_COLUMNS} ${text}`,
+    text: `SELECT DISTINCT ON (d.name, d.owner_name) ${datasetColumns("$1::uuid")} ${text}`,
     values,
   });
   return rows.map(parseDataset);
@@ -146,12 +152,12 @@ export async function listVersions(
   const { text, values } = statement`
     FROM dataset_summary d
     JOIN objects m ON m.id = d.manifest_object_id
-    WHERE d.owner_id = ${dataset.ownerId} AND d.name = ${dataset.name}
-      AND (d.owner_id = ${userId}::uuid OR EXISTS (
+    WHERE (d.owner_id = ${userId}::uuid OR EXISTS (
         SELECT FROM dataset_shares s WHERE s.dataset_id = d.id AND s.shared_with_user_id = ${userId}::uuid
           AND (s.expires_at IS NULL OR s.expires_at > now())))
+      AND d.owner_id = ${dataset.ownerId} AND d.name = ${dataset.name}
     ORDER BY d.version DESC`;
-  const rows = await sql.query({ text: `SELECT ${DATASET_COLUMNS} ${text}`, values });
+  const rows = await sql.query({ text: `SELECT ${datasetColumns("$1::uuid")} ${text}`, values });
   return rows.map(parseDataset);
 }
 

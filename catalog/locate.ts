@@ -6,6 +6,7 @@ import type {
   LocatedObject,
   ShardLocation,
 } from "../core/erasure/location.ts";
+import type { TrustLevel } from "../core/dataset/trust.ts";
 import { DataStreamError } from "../core/errors.ts";
 import type { Sql } from "../core/ports.ts";
 import type { ChunkCache } from "./chunk-cache.ts";
@@ -15,13 +16,15 @@ export interface ItemAccess {
   readonly datasetId: string;
   /** Checked in the same query; without one only the dataset is. */
   readonly tokenId?: string;
+  /** With a token: the highest level at which its issuer's trust in the dataset may stand now; any, unless given. */
+  readonly maxTrustLevel?: TrustLevel;
 }
 
 /** Ascending file indices without gaps, or any list of them. */
 export type ItemSelection = readonly number[] | { readonly from: number; readonly count: number };
 
 export interface LocatedItems {
-  /** The dataset is ready, and the token exists, is for it, and is neither revoked nor expired. */
+  /** The dataset is ready and trusted enough, and the token exists, is for it, and is neither revoked nor expired. */
   readonly authorized: boolean;
   /** As asked for, repetitions included; empty when not authorized. */
   readonly items: LocatedItem[];
@@ -29,7 +32,8 @@ export interface LocatedItems {
 
 const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets WHERE id = $1 AND state = 'ready')
   AND ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM data_access_tokens t
-    WHERE t.id = $2 AND t.dataset_id = $1 AND t.revoked_at IS NULL AND t.expires_at > now()))`;
+    WHERE t.id = $2 AND t.dataset_id = $1 AND t.revoked_at IS NULL AND t.expires_at > now()
+      AND ($3::integer IS NULL OR dataset_trust($1, t.issued_by) <= $3)))`;
 
 const NO_CHUNK = "00000000-0000-0000-0000-000000000000";
 
@@ -47,9 +51,9 @@ FROM (SELECT f.position, e.object_offset, ${ITEM_ROW} AS row
 
 const ITEMS_IN_RANGE =
   itemQuery(`SELECT file_index AS position, file_index, object_id, size_bytes, content_hash
-  FROM dataset_files WHERE dataset_id = $1 AND file_index >= $3 AND file_index < $4`);
+  FROM dataset_files WHERE dataset_id = $1 AND file_index >= $4 AND file_index < $5`);
 const ITEMS_LISTED = itemQuery(`SELECT asked.position, d.file_index, d.object_id, d.size_bytes, d.content_hash
-  FROM unnest($3::int8[]) WITH ORDINALITY AS asked (file_index, position)
+  FROM unnest($4::int8[]) WITH ORDINALITY AS asked (file_index, position)
   JOIN dataset_files d ON d.dataset_id = $1 AND d.file_index = asked.file_index`);
 
 /**
@@ -70,6 +74,7 @@ export async function locateItems(
     values: [
       access.datasetId,
       access.tokenId ?? null,
+      access.maxTrustLevel ?? null,
       ...(listed === undefined ? [from, from + count] : [listed]),
     ],
   });

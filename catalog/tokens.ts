@@ -1,7 +1,7 @@
 /** Access tokens that were issued: their hashes, never the tokens. */
 import type { Sql } from "../core/ports.ts";
 import type { Scope } from "../core/access/scopes.ts";
-import { type DatasetRow, DATASET_COLUMNS, parseDataset, standingOf } from "./datasets.ts";
+import { type DatasetRow, datasetColumns, parseDataset, standingOf } from "./datasets.ts";
 import type { Standing } from "../core/access/scopes.ts";
 import { dateOf, statement, textOf, textsOf } from "./sql.ts";
 
@@ -48,7 +48,7 @@ export async function findLiveToken(sql: Sql, tokenHash: Uint8Array): Promise<Li
     WHERE t.token_hash = ${tokenHash} AND t.revoked_at IS NULL`;
   const [row] = await sql.query({
     text: `SELECT t.id AS token_id, t.issued_by, t.scopes, t.expires_at, d.owner_id = t.issued_by AS is_owner,
-      COALESCE(s.permissions, '{}') AS shared, ${DATASET_COLUMNS} ${text}`,
+      COALESCE(s.permissions, '{}') AS shared, ${datasetColumns("t.issued_by")} ${text}`,
     values,
   });
   if (row === undefined) return undefined;

@@ -47,6 +47,8 @@ export interface StreamAccess {
   readonly tokenId: string;
   readonly expiresAt: Date;
   readonly trustLevel: TrustLevel;
+  /** What the caller accepts; it has to hold for as long as the stream runs. */
+  readonly maxTrustLevel: TrustLevel;
 }
 
 /**
@@ -99,7 +101,8 @@ export async function authorizeStream(
   const wanted = parseDatasetReference(request.datasetRef);
   const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request.token, wanted, "stream");
   gate(trustLevel, maxTrustLevel);
-  return { dataset, issuedBy: userId, tokenId: token.id, expiresAt: token.expiresAt, trustLevel };
+  const { id: tokenId, expiresAt } = token;
+  return { dataset, issuedBy: userId, tokenId, expiresAt, trustLevel, maxTrustLevel };
 }
 
 /**

@@ -1,25 +1,22 @@
-import {
-  displayedTrust,
-  effectiveTrust,
-  TRUST_VERIFIED,
-  type TrustEvidence,
-  type TrustLevel,
-} from "../dataset/trust.ts";
+import { TRUST_SELF, TRUST_UNTRUSTED, type TrustLevel } from "../dataset/trust.ts";
 
-/** The part of a dataset that evidence is drawn from. */
+/** What is known of a dataset about trust, as read for one user. */
 export interface TrustSubject {
   readonly ownerId: string;
-  /** What public evidence gives to whoever is not the owner. */
-  readonly publicTrustLevel: TrustLevel;
+  /** What evidence gives in the eyes of that user. */
+  readonly vouchedLevel: TrustLevel;
 }
 
-/** How far a dataset is vouched for: as the gate takes it for this user, and as it is shown to them. */
+/**
+ * How far a dataset is vouched for: as the gate takes it for this user, and as it is shown to them. Shown is what it
+ * has beside being one's own, since "self" says nothing that the owner does not know: so an upload of a public
+ * dataset goes from self to verified.
+ * @param userId the user for whom the subject was read.
+ */
 export function trustFor(
-  { ownerId, publicTrustLevel }: TrustSubject,
+  { ownerId, vouchedLevel }: TrustSubject,
   userId: string,
 ): { readonly effective: TrustLevel; readonly displayed: TrustLevel } {
-  const evidence: TrustEvidence[] = [];
-  if (ownerId === userId) evidence.push({ kind: "owner" });
-  if (publicTrustLevel === TRUST_VERIFIED) evidence.push({ kind: "registry" });
-  return { effective: effectiveTrust(evidence), displayed: displayedTrust(evidence) };
+  const effective = ownerId === userId ? TRUST_SELF : vouchedLevel;
+  return { effective, displayed: vouchedLevel === TRUST_UNTRUSTED ? effective : vouchedLevel };
 }

@@ -141,9 +141,11 @@ test.each([
   ["other", 4, 4, 4],
   ["me", 2, 0, 2],
   ["other", 2, 2, 2],
+  ["me", 1, 0, 1],
+  ["other", 1, 1, 1],
 ] as const)(
-  "a dataset of %s with public evidence %i counts as %i and shows as %i",
-  (ownerId, publicTrustLevel, effective, displayed) => {
-    expect(trustFor({ ownerId, publicTrustLevel }, "me")).toEqual({ effective, displayed });
+  "a dataset of %s that evidence puts at %i counts as %i and shows as %i",
+  (ownerId, vouchedLevel, effective, displayed) => {
+    expect(trustFor({ ownerId, vouchedLevel }, "me")).toEqual({ effective, displayed });
   },
 );

@@ -4,14 +4,7 @@ import { toHex } from "../../core/bytes.ts";
 import { canonicalJson } from "../../core/canonical-json.ts";
 import { checkDatasetName, isUuid, parseDatasetReference } from "../../core/dataset/name.ts";
 import { labelOf, parseSchema, schemaHash, withClasses } from "../../core/dataset/schema.ts";
-import {
-  displayedTrust,
-  effectiveTrust,
-  gate,
-  parseTrustLevel,
-  type TrustEvidence,
-  type TrustLevel,
-} from "../../core/dataset/trust.ts";
+import { gate, parseTrustLevel } from "../../core/dataset/trust.ts";
 import { utf8 } from "../../core/text.ts";
 import { blake3 } from "./blake3.ts";
 
@@ -133,31 +126,6 @@ describe("schema", () => {
 });
 
 describe("trust", () => {
-  const owner: TrustEvidence = { kind: "owner" };
-  const signature = (keyListed: boolean): TrustEvidence => ({ kind: "signature", keyListed });
-  const registry: TrustEvidence = { kind: "registry" };
-  const attestation = (attestorListed: boolean, byOwner: boolean): TrustEvidence => ({
-    kind: "attestation",
-    attestorListed,
-    byOwner,
-  });
-
-  test.each<[TrustLevel, readonly TrustEvidence[], TrustLevel]>([
-    [4, [], 4],
-    [0, [owner], 0],
-    [1, [signature(true)], 1],
-    [4, [signature(false)], 4],
-    [2, [registry], 2],
-    [3, [attestation(true, false)], 3],
-    [4, [attestation(true, true), attestation(false, false)], 4],
-    [0, [owner, registry], 2],
-    [1, [registry, attestation(true, false), signature(true)], 1],
-    [0, [owner, signature(false)], 0],
-  ])("level %i from %j, shown as %i", (level, evidence, shown) => {
-    expect(effectiveTrust(evidence)).toBe(level);
-    expect(displayedTrust(evidence)).toBe(shown);
-  });
-
   test("the gate lets pass what is trusted enough, and names both levels otherwise", () => {
     const levels = [0, 1, 2, 3, 4] as const;
     for (const level of levels) {

@@ -68,7 +68,7 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
     const windows = new Windows(
       { sql, chunks: deps.chunks, kernels: deps.kernels, session, clock: deps.clock },
       plan,
-      { epoch, rank, worldSize, tokenId },
+      { epoch, rank, worldSize, tokenId, maxTrustLevel: access.maxTrustLevel },
       attachment,
     );
     const ahead = AheadBudget.of(deps.budget);

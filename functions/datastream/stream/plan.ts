@@ -103,11 +103,11 @@ async function checkSizes(sql: Sql, dataset: DatasetRow, batchSize: number): Pro
   );
 }
 
-/** What a stream answers when the dataset went away or the token ended while it ran. */
+/** What a stream answers when the dataset or the trust in it went away, or the token ended, while it ran. */
 export function accessEnded(): DataStreamError {
   return new DataStreamError(
     "unauthenticated",
-    "access_token: the access token has expired or was revoked, or its dataset was deleted.",
+    "access_token: the access token has expired or was revoked, or its dataset was deleted or is not trusted as before.",
     { details: { field: "access_token" } },
   );
 }

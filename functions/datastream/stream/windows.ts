@@ -1,6 +1,7 @@
 /** The windows of a running stream: which batches come next, where their items lie, and what the transcript says. */
 import type { ChunkCache } from "../../../catalog/chunk-cache.ts";
 import { locateItems } from "../../../catalog/locate.ts";
+import type { TrustLevel } from "../../../core/dataset/trust.ts";
 import type { LocatedItem } from "../../../core/erasure/location.ts";
 import {
   REVOCATION_CHECK_MS,
@@ -44,12 +45,13 @@ export class Windows {
   readonly #deps: WindowDeps;
   readonly #plan: StreamPlan;
   readonly #tokenId: string;
+  readonly #maxTrustLevel: TrustLevel;
   readonly #batches: BatchPlan;
   readonly #transcript: Transcript;
   /** The next batch to chain. */
   #chained: number;
   readonly #firstSent: number;
-  /** When the token was last known to hold. */
+  /** When the token and the trust in the dataset were last known to hold. */
   #checkedAt: number;
 
   constructor(
@@ -60,6 +62,7 @@ export class Windows {
       readonly rank: number;
       readonly worldSize: number;
       readonly tokenId: string;
+      readonly maxTrustLevel: TrustLevel;
     },
     attachment: Attachment,
   ) {
@@ -70,6 +73,7 @@ export class Windows {
     this.#deps = deps;
     this.#plan = plan;
     this.#tokenId = place.tokenId;
+    this.#maxTrustLevel = place.maxTrustLevel;
     this.#batches = { ...plan.shape, worldSize, rank, start: startIndex };
     this.total = totalBatches(this.#batches);
     this.#chained = chainBatch;
@@ -91,7 +95,7 @@ export class Windows {
     return this.#prepare(this.#windowLength());
   }
 
-  /** Asks again whether the token holds, unless that was done a moment ago. @throws `unauthenticated` */
+  /** Asks again whether token and trust hold, unless that was done a moment ago. @throws `unauthenticated` */
   async checkAccess(): Promise<void> {
     if (this.#deps.clock.now() - this.#checkedAt >= REVOCATION_CHECK_MS) await this.#locate([]);
   }
@@ -134,10 +138,14 @@ export class Windows {
     return planned;
   }
 
-  /** @throws `unauthenticated` when the token or the dataset is gone. */
+  /** @throws `unauthenticated` when the token, the dataset or the trust in it is gone. */
   async #locate(indices: readonly number[]): Promise<readonly LocatedItem[]> {
     const { sql, chunks } = this.#deps;
-    const access = { datasetId: this.#plan.parameters.datasetId, tokenId: this.#tokenId };
+    const access = {
+      datasetId: this.#plan.parameters.datasetId,
+      tokenId: this.#tokenId,
+      maxTrustLevel: this.#maxTrustLevel,
+    };
     const from = indices[0] ?? 0;
     const isRun = indices.every((index, i) => index === from + i);
     const askedAt = this.#deps.clock.now();
