@@ -92,9 +92,8 @@ export async function findDataset(
   const { text, values } = statement`
     FROM dataset_summary d
     JOIN objects m ON m.id = d.manifest_object_id
-    LEFT JOIN dataset_shares s ON s.dataset_id = d.id AND s.shared_with_user_id = ${userId}::uuid
-      AND (s.expires_at IS NULL OR s.expires_at > now())
-    WHERE (d.owner_id = ${userId}::uuid OR s.id IS NOT NULL)
+    CROSS JOIN LATERAL shared_permissions(d.id, ${userId}::uuid) AS shared
+    WHERE (d.owner_id = ${userId}::uuid OR shared <> '{}')
       AND (${id}::uuid IS NULL OR d.id = ${id}::uuid)
       AND (${name}::text IS NULL OR d.name = ${name}::text)
       AND (${id}::uuid IS NOT NULL OR CASE WHEN ${owner}::text IS NULL THEN d.owner_id = ${userId}::uuid
@@ -103,7 +102,7 @@ export async function findDataset(
       AND (${contentHash}::bytea IS NULL OR d.content_hash = ${contentHash}::bytea)
     ORDER BY d.version DESC LIMIT 1`;
   const [row] = await sql.query({
-    text: `SELECT d.owner_id = $1::uuid AS is_owner, COALESCE(s.permissions, '{}') AS shared, ${datasetColumns("$1::uuid")} ${text}`,
+    text: `SELECT d.owner_id = $1::uuid AS is_owner, shared, ${datasetColumns("$1::uuid")} ${text}`,
     values,
   });
   return row && { dataset: parseDataset(row), standing: standingOf(row) };

@@ -24,7 +24,7 @@ export interface ItemAccess {
 export type ItemSelection = readonly number[] | { readonly from: number; readonly count: number };
 
 export interface LocatedItems {
-  /** The dataset is ready and trusted enough, and the token exists, is for it, and is neither revoked nor expired. */
+  /** The dataset is ready and trusted enough, and the token still opens it: see token_holds. */
   readonly authorized: boolean;
   /** As asked for, repetitions included; empty when not authorized. */
   readonly items: LocatedItem[];
@@ -32,7 +32,7 @@ export interface LocatedItems {
 
 const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets WHERE id = $1 AND state = 'ready')
   AND ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM data_access_tokens t
-    WHERE t.id = $2 AND t.dataset_id = $1 AND t.revoked_at IS NULL AND t.expires_at > now()
+    WHERE t.id = $2 AND token_holds(t.id, $1)
       AND ($3::integer IS NULL OR dataset_trust($1, t.issued_by) <= $3)))`;
 
 const NO_CHUNK = "00000000-0000-0000-0000-000000000000";

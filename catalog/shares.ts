@@ -1,27 +1,103 @@
-/** Who else may use a dataset version. */
-import type { Sql, SqlStatement } from "../core/ports.ts";
-import { statement } from "./sql.ts";
+/** Who else may use a dataset version, and through whom. */
+import type { SharePermission } from "../core/access/share-request.ts";
+import type { Sql, SqlRow } from "../core/ports.ts";
+import { dateOf, nullable, statement, textOf, textsOf } from "./sql.ts";
+import type { User } from "./users.ts";
 
 export interface NewShare {
   readonly datasetId: string;
+  /** Who gives it: the owner, or a holder of a share that may be passed on. */
+  readonly grantedBy: string;
   readonly userId: string;
-  readonly permissions: readonly ("read" | "stream" | "reshare")[];
+  readonly permissions: readonly SharePermission[];
+  /** Null: as long as the granter's own. */
+  readonly expiresAt: Date | null;
+}
+
+export interface ShareRow {
+  readonly id: string;
+  readonly datasetId: string;
+  /** Name of whom it is for. */
+  readonly user: string;
+  readonly grantedBy: string;
+  readonly permissions: readonly SharePermission[];
+  readonly createdAt: Date;
   /** Null: until it is withdrawn. */
   readonly expiresAt: Date | null;
 }
 
-/** Shares with a user, replacing what that user had. */
-export async function putShare(sql: Sql, share: NewShare): Promise<void> {
-  await sql.query(statement`
-    INSERT INTO dataset_shares (dataset_id, shared_with_user_id, permissions, expires_at)
-    VALUES (${share.datasetId}, ${share.userId}, ${share.permissions}::text[],
-      ${share.expiresAt?.toISOString() ?? null}::timestamptz)
-    ON CONFLICT (dataset_id, shared_with_user_id)
-    DO UPDATE SET permissions = EXCLUDED.permissions, expires_at = EXCLUDED.expires_at`);
+/**
+ * Shares with a user, in place of what this granter gave them before. Where that takes something away, the tokens and
+ * shares made through the old one end.
+ * @returns undefined when the granter does not hold, in one share that may be passed on, what is to be given.
+ */
+export async function putShare(sql: Sql, share: NewShare): Promise<ShareRow | undefined> {
+  const { datasetId, grantedBy, userId, permissions, expiresAt } = share;
+  const [given] = await sql.query(statement`
+    SELECT put_share(${datasetId}::uuid, ${grantedBy}::uuid, ${userId}::uuid, ${permissions}::text[],
+      ${expiresAt?.toISOString() ?? null}::timestamptz) AS id`);
+  const id = nullable(textOf)(given ?? {}, "id");
+  if (id === null) return undefined;
+  const [row] = await sql.query(statement`
+    SELECT s.id, s.dataset_id, u.name AS shared_with, g.name AS granted_by, s.permissions, s.created_at, s.expires_at
+    FROM dataset_shares s JOIN users u ON u.id = s.shared_with_user_id
+    JOIN users g ON g.id = s.granters[cardinality(s.granters)] WHERE s.id = ${id}::uuid`);
+  return row && parseShare(row);
 }
 
-/** Tokens that the user issued stop working at once: every use looks for the share again. */
-export function removeShareStatement(datasetId: string, userId: string): SqlStatement {
-  return statement`
-    DELETE FROM dataset_shares WHERE dataset_id = ${datasetId} AND shared_with_user_id = ${userId}`;
+export interface SharePosition {
+  readonly createdAtMs: number;
+  readonly id: string;
+}
+
+/** The shares of a dataset version that the user holds, gave, or that hang on one of these; oldest first. */
+export async function listShares(
+  sql: Sql,
+  datasetId: string,
+  userId: string,
+  page: { readonly after: SharePosition | undefined; readonly limit: number },
+): Promise<readonly ShareRow[]> {
+  const { after, limit } = page;
+  const rows = await sql.query(statement`
+    SELECT s.id, s.dataset_id, u.name AS shared_with, g.name AS granted_by, s.permissions,
+      date_trunc('milliseconds', s.created_at) AS created_at, s.expires_at
+    FROM dataset_shares s JOIN users u ON u.id = s.shared_with_user_id
+    JOIN users g ON g.id = s.granters[cardinality(s.granters)]
+    WHERE s.dataset_id = ${datasetId} AND (s.shared_with_user_id = ${userId}::uuid OR ${userId}::uuid = ANY (s.granters))
+      AND (${after?.id ?? null}::uuid IS NULL OR (date_trunc('milliseconds', s.created_at), s.id)
+        > (to_timestamp(${after?.createdAtMs ?? 0}::float8 / 1000), ${after?.id ?? null}::uuid))
+    ORDER BY date_trunc('milliseconds', s.created_at), s.id LIMIT ${limit}`);
+  return rows.map(parseShare);
+}
+
+/**
+ * Takes a share back, and with it every token and every share that was made through it. Whoever stands above it may,
+ * and whoever holds it may give it up.
+ * @returns false when there is no such share for this user.
+ */
+export async function removeShare(sql: Sql, shareId: string, userId: string): Promise<boolean> {
+  const rows = await sql.query(statement`
+    DELETE FROM dataset_shares WHERE id = ${shareId}
+      AND (shared_with_user_id = ${userId}::uuid OR ${userId}::uuid = ANY (granters)) RETURNING id`);
+  return rows.length === 1;
+}
+
+function parseShare(row: SqlRow): ShareRow {
+  return {
+    id: textOf(row, "id"),
+    datasetId: textOf(row, "dataset_id"),
+    user: textOf(row, "shared_with"),
+    grantedBy: textOf(row, "granted_by"),
+    permissions: textsOf(row, "permissions") as readonly SharePermission[],
+    createdAt: dateOf(row, "created_at"),
+    expiresAt: nullable(dateOf)(row, "expires_at"),
+  };
+}
+
+/** @param reference name or id. */
+export async function findUserByReference(sql: Sql, reference: string): Promise<User | undefined> {
+  const [row] = await sql.query(statement`
+    SELECT id, name, role FROM users WHERE id::text = lower(${reference}) OR name = ${reference}
+    ORDER BY id::text = lower(${reference}) DESC LIMIT 1`);
+  return row as User | undefined;
 }

@@ -3,7 +3,7 @@ import type { Sql } from "../core/ports.ts";
 import type { Scope } from "../core/access/scopes.ts";
 import { type DatasetRow, datasetColumns, parseDataset, standingOf } from "./datasets.ts";
 import type { Standing } from "../core/access/scopes.ts";
-import { dateOf, statement, textOf, textsOf } from "./sql.ts";
+import { dateOf, nullable, statement, textOf, textsOf } from "./sql.ts";
 
 export interface NewToken {
   readonly id: string;
@@ -14,25 +14,41 @@ export interface NewToken {
   readonly scopes: readonly Scope[];
   readonly createdAt: Date;
   readonly expiresAt: Date;
+  /** The training node whose key or certificate it is bound to. */
+  readonly nodeId?: string;
 }
 
-/** @returns false when the dataset version is no longer there. */
+/**
+ * Notes a token and the share that it is made through, the longest one that carries every scope.
+ * @returns false when the dataset version is no longer there, or neither the issuer's nor public nor shared so.
+ */
 export async function insertToken(sql: Sql, token: NewToken): Promise<boolean> {
   const rows = await sql.query(statement`
-    INSERT INTO data_access_tokens (id, dataset_id, issued_by, token_hash, scopes, created_at, expires_at)
-    SELECT ${token.id}::uuid, id, ${token.issuedBy}::uuid, ${token.tokenHash}::bytea, ${token.scopes}::text[],
-      ${token.createdAt.toISOString()}::timestamptz, ${token.expiresAt.toISOString()}::timestamptz
-    FROM datasets WHERE id = ${token.datasetId} AND state = 'ready'
+    INSERT INTO data_access_tokens
+      (id, dataset_id, issued_by, token_hash, scopes, created_at, expires_at, node_id, share_id)
+    SELECT ${token.id}::uuid, d.id, ${token.issuedBy}::uuid, ${token.tokenHash}::bytea, ${token.scopes}::text[],
+      ${token.createdAt.toISOString()}::timestamptz, ${token.expiresAt.toISOString()}::timestamptz,
+      ${token.nodeId ?? null}::uuid, s.id
+    FROM datasets d LEFT JOIN LATERAL (
+      SELECT id FROM dataset_shares
+      WHERE dataset_id = d.id AND shared_with_user_id = ${token.issuedBy}::uuid AND d.owner_id <> ${token.issuedBy}::uuid
+        AND (expires_at IS NULL OR expires_at > now()) AND ${token.scopes}::text[] <@ permissions
+      ORDER BY expires_at DESC NULLS FIRST, id LIMIT 1 FOR KEY SHARE
+    ) s ON true
+    WHERE d.id = ${token.datasetId} AND d.state = 'ready' AND (d.owner_id = ${token.issuedBy}::uuid OR s.id IS NOT NULL
+      OR is_public_copy(d.id))
     RETURNING id`);
   return rows.length === 1;
 }
 
-/** A token that is not revoked, with what it opens and how its issuer stands to that now. */
+/** A token that is not revoked, nor its node, with what it opens and how its issuer stands to that now. */
 export interface LiveToken {
   readonly id: string;
   readonly issuedBy: string;
   readonly scopes: readonly Scope[];
   readonly expiresAt: Date;
+  /** The training node that it is bound to. */
+  readonly nodeId: string | null;
   readonly dataset: DatasetRow;
   readonly standing: Standing;
 }
@@ -43,12 +59,13 @@ export async function findLiveToken(sql: Sql, tokenHash: Uint8Array): Promise<Li
     FROM data_access_tokens t
     JOIN dataset_summary d ON d.id = t.dataset_id
     JOIN objects m ON m.id = d.manifest_object_id
-    LEFT JOIN dataset_shares s ON s.dataset_id = d.id AND s.shared_with_user_id = t.issued_by
-      AND (s.expires_at IS NULL OR s.expires_at > now())
-    WHERE t.token_hash = ${tokenHash} AND t.revoked_at IS NULL`;
+    LEFT JOIN dataset_shares s ON s.id = t.share_id AND (s.expires_at IS NULL OR s.expires_at > now())
+    LEFT JOIN training_nodes n ON n.id = t.node_id
+    WHERE t.token_hash = ${tokenHash} AND t.revoked_at IS NULL AND n.revoked_at IS NULL`;
   const [row] = await sql.query({
-    text: `SELECT t.id AS token_id, t.issued_by, t.scopes, t.expires_at, d.owner_id = t.issued_by AS is_owner,
-      COALESCE(s.permissions, '{}') AS shared, ${datasetColumns("t.issued_by")} ${text}`,
+    text: `SELECT t.id AS token_id, t.issued_by, t.scopes, t.expires_at, t.node_id, d.owner_id = t.issued_by AS is_owner,
+      COALESCE(s.permissions, CASE WHEN t.share_id IS NULL AND is_public_copy(d.id) THEN ARRAY['read', 'stream'] ELSE '{}' END)
+        AS shared, ${datasetColumns("t.issued_by")} ${text}`,
     values,
   });
   if (row === undefined) return undefined;
@@ -57,6 +74,7 @@ export async function findLiveToken(sql: Sql, tokenHash: Uint8Array): Promise<Li
     issuedBy: textOf(row, "issued_by"),
     scopes: textsOf(row, "scopes") as readonly Scope[],
     expiresAt: dateOf(row, "expires_at"),
+    nodeId: nullable(textOf)(row, "node_id"),
     dataset: parseDataset(row),
     standing: standingOf(row),
   };

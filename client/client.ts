@@ -5,6 +5,7 @@ import { Gateway, type GatewayOptions } from "./http.ts";
 import { Objects } from "./objects.ts";
 import { MemoryPinStore, type PinStore } from "./pins.ts";
 import type { Batch } from "./stream/batch.ts";
+import { Shares } from "./shares.ts";
 import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
 import type { StreamOptions } from "./stream/options.ts";
 import { streamBatches } from "./stream/stream.ts";
@@ -28,6 +29,7 @@ export class DataStreamClient {
   readonly objects: Objects;
   readonly datasets: Datasets;
   readonly #options: DataStreamClientOptions;
+  readonly shares: Shares;
   readonly #pins: PinStore;
   #kernels: Promise<Kernels> | undefined;
 
@@ -38,6 +40,7 @@ export class DataStreamClient {
     this.datasets = new Datasets(this.gateway);
     this.#pins = options.pins ?? new MemoryPinStore();
   }
+    this.shares = new Shares(this.gateway);
 
   async uploadObject(
     target: { bucket: string; key: string; sha256?: string },

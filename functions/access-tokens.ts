@@ -47,7 +47,11 @@ export async function issueToken(
     expiresAt: new Date(expiresAt * 1000),
   };
   if (!(await insertToken(deps.sql, row)))
-    throw new DataStreamError("aborted", "The dataset was deleted while the token was made.");
+    throw new DataStreamError(
+      "aborted",
+      "No single share of yours carries all these scopes, or access ended while the token was made. " +
+        "Try again, or create one token for each scope.",
+    );
   return { id, token, dataset, scopes, expiresAt: row.expiresAt };
 }
 

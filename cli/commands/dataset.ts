@@ -1,11 +1,12 @@
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
-import ms from "ms";
 import type { Dataset, VerifyDepth } from "../../client/datasets.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
+import { durationSeconds } from "../duration.ts";
 import { bytes, fields, shortHash, table, time } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
+import { registerShares } from "./shares.ts";
 
 export function registerDataset(program: Command): void {
   const dataset = program.command("dataset").description("Create, inspect and verify datasets");
@@ -13,6 +14,7 @@ export function registerDataset(program: Command): void {
   registerInspect(dataset);
   registerVerify(dataset);
   registerToken(dataset);
+  registerShares(dataset);
 }
 
 interface CreateOptions {
@@ -220,7 +222,7 @@ function registerToken(dataset: Command): void {
           throw invalidArgument("name", "is missing: name a dataset, or give --revoke.");
         const token = await client.datasets.createToken(name, {
           scopes: options.scopes.split(",").map((scope) => scope.trim()),
-          ttlSeconds: seconds(options.ttl),
+          ttlSeconds: durationSeconds(options.ttl),
           ...(options.node === undefined ? {} : { node: options.node }),
         });
         output.result(token, () =>
@@ -235,11 +237,4 @@ function registerToken(dataset: Command): void {
         );
       },
     );
-}
-
-function seconds(duration: string): number {
-  const milliseconds = /^\d/.test(duration) ? ms(duration as ms.StringValue) : undefined;
-  if (milliseconds === undefined)
-    throw invalidArgument("ttl", `${duration} is no duration such as 90m, 24h or 7d.`);
-  return Math.round(milliseconds / 1000);
 }

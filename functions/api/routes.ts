@@ -8,6 +8,7 @@ import { registerDocumentation } from "./documentation.ts";
 import { registerHealth } from "./health.ts";
 import { registerJobs } from "./jobs.ts";
 import { registerObjects } from "./objects.ts";
+import { registerShares } from "./shares.ts";
 import { registerStorage } from "./storage.ts";
 import { registerTokens } from "./tokens.ts";
 import { registerUploads } from "./uploads.ts";
@@ -25,6 +26,7 @@ export function createRestApi(): Api {
   registerJobs(api);
   registerStorage(api);
   registerAdmin(api);
+  registerShares(api);
   registerUsers(api);
   registerDocumentation(api);
   return api;

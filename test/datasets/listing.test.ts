@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type DatasetQuery, findPublicDataset, listDatasets, listVersions } from "../../catalog/datasets.ts";
+import { type DatasetQuery, listDatasets, listVersions } from "../../catalog/datasets.ts";
+import { evidenceStatement, matchRegistry } from "../../catalog/registry-match.ts";
 import { findJob, listJobs, type JobPosition } from "../../catalog/jobs.ts";
 import { putShare } from "../../catalog/shares.ts";
 import { createUser } from "../../catalog/users.ts";
@@ -61,6 +62,7 @@ describe("datasets", () => {
   test("of others come with a share, by version, and by the trust they have for the reader", async () => {
     await putShare(sql, {
       datasetId: ids.get("cats@1") ?? "",
+      grantedBy: ada,
       userId: eve,
       permissions: ["read"],
       expiresAt: null,
@@ -80,16 +82,16 @@ describe("datasets", () => {
     const text = `insert into public_datasets (name, version, official_url, official_hash, verified_by)
       select 'Cats', v, 'https://example.org', content_hash, '{somebody}' from datasets, unnest(array['1', '2']) as v
       where id = $1`;
-    await sql.query({ text, values: [ids.get("cats@1") ?? ""] });
+    const id = ids.get("cats@1") ?? "";
+    await sql.query({ text, values: [id] });
+    // Without evidence, which a verification writes, the registry alone says nothing.
+    expect(await list(eve, { maxTrustLevel: 2 })).toEqual(["eve/cats@1"]);
+    const match = await matchRegistry(sql, id);
+    expect(match).toMatchObject({ name: "Cats", version: "1", verifiedBy: ["somebody"], form: "published" });
+    for (let i = 0; i < 2; i++) await sql.query(evidenceStatement(id, match?.id ?? "", eve));
     // Two entries for one content are one match.
     expect(await list(eve, { maxTrustLevel: 2 })).toEqual(["ada/cats@1", "eve/cats@1"]);
     expect(await list(eve, { maxTrustLevel: 1 })).toEqual(["eve/cats@1"]);
-    const [row] = await listVersions(sql, eve, { ownerId: ada, name: "cats" });
-    expect(await findPublicDataset(sql, row?.contentHash ?? new Uint8Array(32))).toEqual({
-      name: "Cats",
-      version: "1",
-      verifiedBy: ["somebody"],
-    });
   });
 });
 

@@ -1,0 +1,58 @@
+import { path, query, type Gateway } from "./http.ts";
+
+export type SharePermission = "read" | "stream" | "reshare";
+
+export interface Share {
+  readonly id: string;
+  readonly dataset_id: string;
+  readonly user: string;
+  readonly granted_by: string;
+  readonly permissions: readonly SharePermission[];
+  readonly created_at: string;
+  /** null: until it is withdrawn. */
+  readonly expires_at: string | null;
+}
+
+export interface ShareOptions {
+  /** Name or id of whom to share with. */
+  readonly user: string;
+  readonly permissions: readonly SharePermission[];
+  /** Default: as long as one's own access. */
+  readonly expiresAt?: Date;
+}
+
+/** Dataset versions shared with other users. */
+export class Shares {
+  readonly #gateway: Gateway;
+
+  constructor(gateway: Gateway) {
+    this.#gateway = gateway;
+  }
+
+  /** In place of what this user had from the caller before. */
+  create(reference: string, { user, permissions, expiresAt }: ShareOptions): Promise<Share> {
+    const json = { user, permissions, ...(expiresAt && { expires_at: expiresAt.toISOString() }) };
+    return this.#gateway.json<Share>("POST", path("api", "datasets", reference, "shares"), {
+      json,
+      idempotent: true,
+    });
+  }
+
+  /** Those that the caller holds, gave, or that hang on one of these, page by page. */
+  async *list(reference: string): AsyncGenerator<Share> {
+    for (let cursor: string | undefined; ;) {
+      const page: { shares: Share[]; next_cursor: string | null } = await this.#gateway.json(
+        "GET",
+        `${path("api", "datasets", reference, "shares")}${query({ cursor })}`,
+      );
+      yield* page.shares;
+      if (page.next_cursor === null) return;
+      cursor = page.next_cursor;
+    }
+  }
+
+  /** Ends it, with every token and share made through it. */
+  async remove(shareId: string): Promise<void> {
+    await this.#gateway.call("DELETE", path("api", "shares", shareId));
+  }
+}
