@@ -197,26 +197,3 @@ export async function countChunks(
       WHERE f.dataset_id = ${datasetId})`);
   return { chunks: numberOf(row ?? {}, "chunks"), shards: numberOf(row ?? {}, "shards") };
 }
-
-export interface RegistryEntry {
-  readonly name: string;
-  readonly version: string;
-  readonly verifiedBy: readonly string[];
-}
-
-/** The public dataset with this content, if the registry lists one. */
-export async function findPublicDataset(
-  sql: Sql,
-  contentHash: Uint8Array,
-): Promise<RegistryEntry | undefined> {
-  const [row] = await sql.query(statement`
-    SELECT name, version, verified_by FROM public_datasets WHERE official_hash = ${contentHash}
-    ORDER BY name, version LIMIT 1`);
-  return (
-    row && {
-      name: textOf(row, "name"),
-      version: textOf(row, "version"),
-      verifiedBy: textsOf(row, "verified_by"),
-    }
-  );
-}

@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { registerAdmin } from "./commands/admin.ts";
 import { registerDataset } from "./commands/dataset.ts";
 import { registerObjects } from "./commands/objects.ts";
+import { registerPublic } from "./commands/public.ts";
 import { registerStream } from "./commands/stream.ts";
 import { registerUpload } from "./commands/upload.ts";
 import { registerUsers } from "./commands/users.ts";
@@ -32,6 +33,7 @@ for (const register of [
   registerUpload,
   registerObjects,
   registerDataset,
+  registerPublic,
   registerStream,
   registerAdmin,
   registerUsers,

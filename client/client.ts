@@ -3,6 +3,7 @@ import { loadKernels, type Kernels } from "../kernels/index.ts";
 import { Datasets } from "./datasets.ts";
 import { Gateway, type GatewayOptions } from "./http.ts";
 import { Objects } from "./objects.ts";
+import { PublicRegistry } from "./registry.ts";
 import { MemoryPinStore, type PinStore } from "./pins.ts";
 import type { Batch } from "./stream/batch.ts";
 import { Shares } from "./shares.ts";
@@ -28,7 +29,7 @@ export class DataStreamClient {
   readonly gateway: Gateway;
   readonly objects: Objects;
   readonly datasets: Datasets;
-  readonly #options: DataStreamClientOptions;
+  readonly registry: PublicRegistry;
   readonly shares: Shares;
   readonly #pins: PinStore;
   #kernels: Promise<Kernels> | undefined;
@@ -39,6 +40,8 @@ export class DataStreamClient {
     this.objects = new Objects(this.gateway);
     this.datasets = new Datasets(this.gateway);
     this.#pins = options.pins ?? new MemoryPinStore();
+    this.registry = new PublicRegistry(this.gateway);
+    this.shares = new Shares(this.gateway);
   }
     this.shares = new Shares(this.gateway);
 

@@ -46,6 +46,8 @@ export interface Verification {
   readonly files: readonly { path: string; expected_hash: string; actual_hash: string; valid: boolean }[];
   readonly public_match: { name: string; version: string; verified_by: readonly string[] } | null;
   readonly trust: string;
+  /** Before a match with the public registry counted. */
+  readonly previous_trust: string;
   readonly verified_at: string;
 }
 

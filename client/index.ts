@@ -14,6 +14,7 @@ export type {
 } from "./datasets.ts";
 export type { Job } from "./jobs.ts";
 export type { BucketOptions, StoredObject } from "./objects.ts";
+export type { NewPublicDataset, PublicDataset, PublicDatasetWithFiles, PublishedFile } from "./registry.ts";
 export type { UploadFile, UploadOptions, UploadProgress, UploadResult } from "./uploads.ts";
 export type { Batch, StreamPosition } from "./stream/batch.ts";
 export type { StreamOptions } from "./stream/options.ts";

@@ -111,6 +111,16 @@ export const VERIFY_INLINE_MAX_FILES: number = 20_000;
 /** Failures that VerifyDataset lists; the counts are always complete. */
 export const VERIFY_MAX_LISTED_FAILURES: number = 1_000;
 
+/** Files of one entry of the public registry. */
+export const REGISTRY_MAX_FILES: number = 1_000;
+/** Largest file whose SHA-256 is computed afterwards: a step of a job, which the platform ends after 15 minutes. */
+export const REGISTRY_HASH_MAX_BYTES: number = 8 * 1024 * MIB;
+/** Files that one step of an unpacking job writes, and their bytes; a larger file is a step of its own. */
+export const UNPACK_STEP_FILES: number = 10_000;
+export const UNPACK_STEP_BYTES: number = 32 * MIB;
+/** Files that an unpacked dataset may have: more would be read over too often. */
+export const UNPACK_MAX_FILES: number = 200_000;
+
 // --- Streams ----------------------------------------------------------------
 /** Items of one batch. */
 export const BATCH_MAX_ITEMS: number = 65_536;

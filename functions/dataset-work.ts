@@ -2,6 +2,7 @@
 import { findBucket } from "../catalog/buckets.ts";
 import { sweep, withdrawStatements } from "../catalog/dataset-building.ts";
 import type { DatasetRow } from "../catalog/datasets.ts";
+import { nextUnhashed } from "../catalog/registry-match.ts";
 import { checkDatasetName } from "../core/dataset/name.ts";
 import { parseSchema } from "../core/dataset/schema.ts";
 import { invalidArgument } from "../core/errors.ts";
@@ -69,7 +70,11 @@ export async function verifyDataset(
 ): Promise<{ readonly report: VerificationReport } | { readonly jobId: string }> {
   const input: VerifyDatasetInput = { dataset_id: dataset.id, ...request };
   const id = crypto.randomUUID();
-  if (request.depth === "full" || dataset.fileCount > VERIFY_INLINE_MAX_FILES) {
+  const isLong =
+    request.depth === "full" ||
+    dataset.fileCount > VERIFY_INLINE_MAX_FILES ||
+    (request.check_public_registry && (await nextUnhashed(deps.sql, dataset.id, -1)) !== undefined);
+  if (isLong) {
     await startJob({ id, ownerId: userId, kind: "verify_dataset", input });
     return { jobId: id };
   }

@@ -183,12 +183,15 @@ function registerVerify(dataset: Command): void {
           ...result.files.map(
             (file) => `    ${file.path}: expected ${file.expected_hash}, found ${file.actual_hash}`,
           ),
-          `  Trust level: ${result.trust}`,
+          `  Trust level: ${result.previous_trust}`,
           "",
           "Checking public registry...",
           result.public_match === null
             ? "  No match"
             : `  Match found: ${result.public_match.name} (verified by ${result.public_match.verified_by.join(", ")})`,
+          ...(result.trust === result.previous_trust
+            ? []
+            : [`  Trust level upgraded: ${result.previous_trust} -> ${result.trust}`]),
         ];
         return lines.join("\n");
       });

@@ -1,6 +1,7 @@
 /** Verification of a dataset version against its manifest: the job, and the same within a request. */
 import { readPaths, readRecords, readStoredRecords } from "../../catalog/dataset-manifest.ts";
-import { type DatasetRow, findDataset, findPublicDataset } from "../../catalog/datasets.ts";
+import { type DatasetRow, findDataset } from "../../catalog/datasets.ts";
+import { evidenceStatement, matchRegistry } from "../../catalog/registry-match.ts";
 import { trustFor } from "../../core/access/trust.ts";
 import { concatBytes, equalBytes, readU64, toHex, viewOf } from "../../core/bytes.ts";
 import { MANIFEST_HEADER_BYTES, MANIFEST_RECORD_BYTES } from "../../core/dataset/manifest-format.ts";
@@ -16,6 +17,7 @@ import {
 } from "../../core/limits.ts";
 import type { Blake3, Clock, Sql } from "../../core/ports.ts";
 import { fromUtf8 } from "../../core/text.ts";
+import { hashNext } from "./file-hashes.ts";
 import type { InternalObjects } from "./internal-objects.ts";
 import { PageValues } from "./manifest-stream.ts";
 import { pageEntry, savedPages } from "./page-entries.ts";
@@ -45,8 +47,12 @@ export interface VerificationReport {
     readonly version: string;
     readonly verified_by: readonly string[];
   } | null;
+  /** As it is now; a match with the registry counts from here on. */
   readonly trust_level: number;
   readonly trust: string;
+  /** As it was before. */
+  readonly previous_trust_level: number;
+  readonly previous_trust: string;
   readonly verified_at: string;
 }
 
@@ -72,6 +78,8 @@ export interface VerifyDatasetDeps {
 }
 
 export type VerifyDatasetState =
+  /** SHA-256 of files that may be published ones and have none yet, `after` a file. */
+  | { readonly phase: "hash"; readonly after: number }
   | { readonly phase: "manifest"; readonly offset: number }
   | { readonly phase: "files"; readonly from: number; readonly pathEnd: number; readonly failed: number };
 
@@ -79,6 +87,7 @@ type Job = JobInfo<VerifyDatasetInput>;
 type Outcome = StepOutcome<VerifyDatasetState>;
 type Saved = Pick<JobStorage, "get" | "list">;
 
+const MANIFEST_FIRST: VerifyDatasetState = { phase: "manifest", offset: 0 };
 const FAILURE = "failed/";
 /** Manifests up to here are also parsed as a whole; of larger ones all records and paths are compared one by one. */
 const PARSE_MAX_BYTES = 4 * MANIFEST_CHUNK_BYTES;
@@ -90,21 +99,33 @@ export class VerifyDataset implements JobProgram<VerifyDatasetInput, VerifyDatas
     this.#deps = deps;
   }
 
-  begin(): VerifyDatasetState {
-    return { phase: "manifest", offset: 0 };
+  begin(job: Job): VerifyDatasetState {
+    return job.input.check_public_registry ? { phase: "hash", after: -1 } : MANIFEST_FIRST;
   }
 
   async step(job: Job, state: VerifyDatasetState, saved: Saved): Promise<Outcome> {
     const found = await findDataset(this.#deps.sql, job.ownerId, { id: job.input.dataset_id });
     if (found === undefined)
       throw new DataStreamError("not_found", "The dataset was deleted while it was verified.");
-    return state.phase === "manifest"
-      ? this.#manifest(job, found.dataset, state.offset, saved)
-      : this.#files(job, found.dataset, state, saved);
+    switch (state.phase) {
+      case "hash":
+        return this.#hash(found.dataset.id, state.after);
+      case "manifest":
+        return this.#manifest(job, found.dataset, state.offset, saved);
+      case "files":
+        return this.#files(job, found.dataset, state, saved);
+    }
   }
 
   undo(): Promise<boolean> {
     return Promise.resolve(false);
+  }
+
+  async #hash(datasetId: string, after: number): Promise<Outcome> {
+    const hashed = await hashNext(this.#deps, datasetId, after);
+    const state: VerifyDatasetState =
+      hashed === undefined ? MANIFEST_FIRST : { phase: "hash", after: hashed };
+    return { kind: "next", state, done: 0, total: null };
   }
 
   /** Hashes one part of the stored manifest, and judges it after the last. */
@@ -256,10 +277,16 @@ export class VerifyDataset implements JobProgram<VerifyDatasetInput, VerifyDatas
     latest: readonly FileFailure[] = [],
   ): Promise<Outcome> {
     const { input, ownerId } = job;
-    const match = input.check_public_registry
-      ? await findPublicDataset(this.#deps.sql, dataset.contentHash)
-      : undefined;
-    const level = trustFor(dataset, ownerId).displayed;
+    const { sql } = this.#deps;
+    const previous = trustFor(dataset, ownerId).displayed;
+    const sound = outcome.valid && outcome.failed === 0;
+    const match = input.check_public_registry && sound ? await matchRegistry(sql, dataset.id) : undefined;
+    let level = previous;
+    if (match !== undefined) {
+      await sql.query(evidenceStatement(dataset.id, match.id, ownerId));
+      const now = await findDataset(sql, ownerId, { id: dataset.id });
+      level = now === undefined ? previous : trustFor(now.dataset, ownerId).displayed;
+    }
     const files = [...(saved?.list(FAILURE).map(([, failure]) => failure as FileFailure) ?? []), ...latest];
     const report: VerificationReport = {
       dataset_id: dataset.id,
@@ -274,6 +301,8 @@ export class VerifyDataset implements JobProgram<VerifyDatasetInput, VerifyDatas
         : null,
       trust_level: level,
       trust: trustLabel(level),
+      previous_trust_level: previous,
+      previous_trust: trustLabel(previous),
       verified_at: new Date(this.#deps.clock.now()).toISOString(),
     };
     return { kind: "finished", result: { ...report } };

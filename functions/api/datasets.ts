@@ -60,6 +60,8 @@ const Report = z
       .nullable(),
     trust_level: TrustLevel,
     trust: TrustLabel,
+    previous_trust_level: TrustLevel.openapi({ description: "Before a match with the public registry counted" }),
+    previous_trust: TrustLabel,
     verified_at: Time,
   })
   .openapi("VerificationReport");
@@ -186,8 +188,10 @@ const verifyRoute = createRoute({
   summary: "Verify a dataset version",
   description:
     "`manifest`: read the manifest again and hash it. `stored`: also compare each of its records with the stored " +
-    "object. `full`: also read every byte; lost shards are healed and queued for repair. A full depth, or more than " +
-    `${VERIFY_INLINE_MAX_FILES} files, is a job whose result is the report.`,
+    "object. `full`: also read every byte; lost shards are healed and queued for repair. With `check_public_registry` " +
+    "a version without failures is compared with the entries of the public registry; a match is evidence from then " +
+    `on. A full depth, more than ${VERIFY_INLINE_MAX_FILES} files, or files whose SHA-256 is still to be computed ` +
+    "make it a job, whose result is the report.",
   ...needsApiKey,
   request: {
     params: DatasetParams,
@@ -295,6 +299,7 @@ function shownReport({ files, public_match, ...report }: VerificationReport): z.
     files: [...files],
     public_match: public_match && { ...public_match, verified_by: [...public_match.verified_by] },
     trust: TrustLabel.parse(report.trust),
+    previous_trust: TrustLabel.parse(report.previous_trust),
   };
 }
 

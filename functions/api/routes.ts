@@ -8,6 +8,7 @@ import { registerDocumentation } from "./documentation.ts";
 import { registerHealth } from "./health.ts";
 import { registerJobs } from "./jobs.ts";
 import { registerObjects } from "./objects.ts";
+import { registerPublicDatasets } from "./public-datasets.ts";
 import { registerShares } from "./shares.ts";
 import { registerStorage } from "./storage.ts";
 import { registerTokens } from "./tokens.ts";
@@ -23,6 +24,7 @@ export function createRestApi(): Api {
   registerDatasets(api);
   registerManifests(api);
   registerTokens(api);
+  registerPublicDatasets(api);
   registerJobs(api);
   registerStorage(api);
   registerAdmin(api);

@@ -88,6 +88,8 @@ describe("an intact dataset", () => {
       public_match: null,
       trust_level: 0,
       trust: "self",
+      previous_trust_level: 0,
+      previous_trust: "self",
       verified_at: "2026-11-22T00:00:00.000Z",
     });
   });
