@@ -136,8 +136,14 @@ export const WINDOW_MAX_BATCHES: number = 8;
 export const WINDOW_MAX_ITEMS: number = 2_048;
 /** A window of a block shuffle covers whole groups of blocks, so that each is read once, up to so many items. */
 export const WINDOW_BLOCK_MAX_ITEMS: number = 16_384;
-/** A stream that nobody attached to for so long is forgotten: its id starts anew. */
-export const STREAM_SESSION_IDLE_MS: number = 30 * 24 * 3_600_000;
+/** A stream that nobody used for so long is forgotten but for its receipt: its id starts anew. */
+export const STREAM_SESSION_IDLE_MS: number = 7 * 24 * 3_600_000;
+/** A session whose receipt could not be kept tries again after this long. */
+export const RECEIPT_RETRY_MS: number = 3_600_000;
+/** Leases that a receipt lists, the latest: about 500 bytes each, and an object answers at most 32 MiB. */
+export const RECEIPT_MAX_LEASES: number = 16_384;
+/** Characters of the payload of a receipt in base64. */
+export const RECEIPT_MAX_CHARS: number = 24 * MIB;
 /** Ranks of one stream. */
 export const WORLD_SIZE_MAX: number = 65_536;
 /** Lanes of a block shuffle. */
@@ -181,6 +187,32 @@ export const GLOB_MAX_DEEP_STARS: number = 3;
 export const TOKEN_TTL_DEFAULT_SECONDS: number = 24 * 3_600;
 export const TOKEN_TTL_MAX_SECONDS: number = 30 * 24 * 3_600;
 export const TOKEN_TTL_MIN_SECONDS: number = 60;
+/** Requests that one caller may make in a window of the platform's rate limiter, which knows windows of 10 s and of 60 s. */
+export interface RateLimit {
+  readonly requests: number;
+  readonly seconds: 10 | 60;
+}
+/**
+ * By class of route: far above what training and uploads need, far below what would hurt others. Our clients' backoff
+ * outlasts 10 s. `wrangler.toml` repeats the numbers for the platform; a test compares both.
+ */
+export const RATE_LIMITS: Readonly<Record<"read" | "write" | "stream" | "sign_in" | "address", RateLimit>> = {
+  read: { requests: 2_000, seconds: 10 },
+  write: { requests: 1_000, seconds: 10 },
+  /** Calls of the datastream service, acknowledgements of every rank included. */
+  stream: { requests: 10_000, seconds: 10 },
+  /** Of one address: a password is guessed here. */
+  sign_in: { requests: 30, seconds: 60 },
+  /** Everything from one address, whatever credentials it sends: a cluster may share one. */
+  address: { requests: 40_000, seconds: 10 },
+};
+/** How long the answer to a POST with an idempotency key is kept. */
+export const IDEMPOTENCY_TTL_MS: number = 24 * 3_600_000;
+/** After so long a POST with an idempotency key that left no answer counts as dead, and a retry runs it again. */
+export const IDEMPOTENCY_LEASE_MS: number = 10 * 60_000;
+export const IDEMPOTENCY_KEY_MAX_CHARS: number = 255;
+/** Rows past their time that one run of maintenance deletes. */
+export const PRUNE_MAX_ROWS: number = 50_000;
 /** API keys of one user that are not revoked: one for each machine and purpose, and an end to leaks that add up. */
 export const API_KEYS_MAX_PER_USER: number = 100;
 /** Characters of a name that people give to a key. */

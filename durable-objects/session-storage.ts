@@ -6,10 +6,13 @@ import type {
   EpochStart,
   FixedStream,
   Generation,
+  LeaseAcknowledgement,
+  LeaseRecord,
   RankCursor,
   RankPlace,
   Segment,
   SessionRecords,
+  StreamIdentity,
 } from "../core/stream/session-records.ts";
 
 const HEAD_BYTES = 32;
@@ -22,6 +25,14 @@ const TABLES = `
     item_count INTEGER NOT NULL, batch_size INTEGER NOT NULL, tail TEXT NOT NULL
   );
   CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS identity (
+    id INTEGER PRIMARY KEY CHECK (id = 1), user_id TEXT NOT NULL, stream_id TEXT NOT NULL
+  );
+  CREATE TABLE IF NOT EXISTS lease_records (
+    lease INTEGER PRIMARY KEY, generation INTEGER NOT NULL, epoch INTEGER NOT NULL, rank INTEGER NOT NULL,
+    first_batch INTEGER NOT NULL, token_id TEXT NOT NULL, node_id TEXT, attached_at INTEGER NOT NULL,
+    acknowledged INTEGER, acknowledged_at INTEGER, consumer_key BLOB, consumer_signature BLOB
+  );
   CREATE TABLE IF NOT EXISTS generations (number INTEGER PRIMARY KEY, world_size INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS epoch_starts (
     epoch INTEGER NOT NULL, generation INTEGER NOT NULL REFERENCES generations,
@@ -59,6 +70,15 @@ export class SqliteSessionRecords implements SessionRecords {
     this.#sql.exec(TABLES);
   }
 
+  identity(): StreamIdentity | undefined {
+    const row = this.#first("SELECT user_id, stream_id FROM identity");
+    return row && { userId: row.user_id as string, streamId: row.stream_id as string };
+  }
+
+  identify({ userId, streamId }: StreamIdentity): void {
+    this.#sql.exec("INSERT OR IGNORE INTO identity VALUES (1, ?, ?)", userId, streamId);
+  }
+
   fixed(): FixedStream | undefined {
     const row = this.#first("SELECT parameters, item_count, batch_size, tail FROM stream");
     return (
@@ -88,6 +108,54 @@ export class SqliteSessionRecords implements SessionRecords {
       "INSERT INTO leases VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET last = last + 1 RETURNING last",
     );
     return row?.last as number;
+  }
+
+  addLease(record: LeaseRecord): void {
+    this.#sql.exec(
+      `INSERT INTO lease_records (lease, generation, epoch, rank, first_batch, token_id, node_id, attached_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      record.lease,
+      record.generation,
+      record.epoch,
+      record.rank,
+      record.firstBatch,
+      record.tokenId,
+      record.nodeId,
+      record.at,
+    );
+  }
+
+  acknowledgeLease(lease: number, { batches, at, consumer }: LeaseAcknowledgement): void {
+    this.#sql.exec(
+      `UPDATE lease_records SET acknowledged = ?, acknowledged_at = ?, consumer_key = ?, consumer_signature = ?
+        WHERE lease = ?`,
+      batches,
+      at,
+      consumer === undefined ? null : consumer.publicKey.slice().buffer,
+      consumer === undefined ? null : consumer.signature.slice().buffer,
+      lease,
+    );
+  }
+
+  leaseCount(): number {
+    return (this.#first("SELECT count(*) AS leases FROM lease_records")?.leases ?? 0) as number;
+  }
+
+  firstAttachedAt(): number | undefined {
+    return this.#first("SELECT attached_at FROM lease_records ORDER BY lease LIMIT 1")?.attached_at as
+      | number
+      | undefined;
+  }
+
+  /** When somebody attached or acknowledged last; milliseconds since 1970. */
+  lastUsedAt(): number | undefined {
+    const row = this.#first("SELECT max(coalesce(acknowledged_at, attached_at)) AS last FROM lease_records");
+    return (row?.last ?? undefined) as number | undefined;
+  }
+
+  leases(limit: number): readonly LeaseRecord[] {
+    const rows = this.#sql.exec("SELECT * FROM lease_records ORDER BY lease DESC LIMIT ?", limit);
+    return rows.toArray().map(toLease).toReversed();
   }
 
   generation(): Generation | undefined {
@@ -231,6 +299,31 @@ export class SqliteSessionRecords implements SessionRecords {
 
 function keyOf({ epoch, rank, worldSize, startIndex }: Segment): [number, number, number, number] {
   return [epoch, rank, worldSize, startIndex];
+}
+
+function toLease(row: Row): LeaseRecord {
+  return {
+    lease: row.lease as number,
+    generation: row.generation as number,
+    epoch: row.epoch as number,
+    rank: row.rank as number,
+    firstBatch: row.first_batch as number,
+    tokenId: row.token_id as string,
+    nodeId: row.node_id as string | null,
+    at: row.attached_at as number,
+    ...(row.acknowledged !== null && {
+      acknowledgement: {
+        batches: row.acknowledged as number,
+        at: row.acknowledged_at as number,
+        ...(row.consumer_key !== null && {
+          consumer: {
+            publicKey: new Uint8Array(row.consumer_key as ArrayBuffer),
+            signature: new Uint8Array(row.consumer_signature as ArrayBuffer),
+          },
+        }),
+      },
+    }),
+  };
 }
 
 function toStart(row: Row | undefined): EpochStart | undefined {

@@ -10,6 +10,7 @@ import {
   GC_GRACE_MS,
   INVOCATION_SUBREQUESTS,
   ISOLATE_BUDGET_BYTES,
+  STREAM_SESSION_IDLE_MS,
   UPLOAD_LEASE_MS,
 } from "../core/limits.ts";
 import { type Kernels, loadKernels } from "../kernels/index.ts";
@@ -96,7 +97,12 @@ function baseFrom(env: Env): Isolate["base"] {
   };
 }
 
-type Override = "INVOCATION_SUBREQUESTS" | "GC_GRACE_MS" | "UPLOAD_LEASE_MS";
+/** Needs no adapters: a session's object asks on every attachment. */
+export function streamSessionIdleMs(env: Env): number {
+  return override(env, "STREAM_SESSION_IDLE_MS", STREAM_SESSION_IDLE_MS);
+}
+
+type Override = "INVOCATION_SUBREQUESTS" | "GC_GRACE_MS" | "UPLOAD_LEASE_MS" | "STREAM_SESSION_IDLE_MS";
 
 function override(env: Env, name: Override, standard: number): number {
   const text = env[name];

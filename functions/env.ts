@@ -1,11 +1,12 @@
-import type { StreamSession } from "../durable-objects/stream-session.ts";
+import type { StreamSessionObject } from "../durable-objects/stream-session.ts";
 
 /**
  * What the platform hands to the Worker: bindings, variables and secrets, as `wrangler.toml` declares them.
  * `docs/configuration.md` explains each; only `functions/deps.ts` turns them into adapters.
  */
-export interface Env extends Readonly<Record<StorageNodeBinding, R2Bucket>> {
-  readonly STREAM_SESSIONS: DurableObjectNamespace<StreamSession>;
+export interface Env
+  extends Readonly<Record<StorageNodeBinding, R2Bucket>>, Readonly<Record<RateLimitBinding, RateLimit>> {
+  readonly STREAM_SESSIONS: DurableObjectNamespace<StreamSessionObject>;
   readonly DATASET_JOBS: DurableObjectNamespace;
   /** Secret. PostgreSQL connection string of the pooled Neon host. */
   readonly DATABASE_URL: string;
@@ -19,7 +20,11 @@ export interface Env extends Readonly<Record<StorageNodeBinding, R2Bucket>> {
   readonly INVOCATION_SUBREQUESTS?: string;
   readonly GC_GRACE_MS?: string;
   readonly UPLOAD_LEASE_MS?: string;
+  readonly STREAM_SESSION_IDLE_MS?: string;
 }
+
+/** Rate limiters, one for each class of `RATE_LIMITS` in core/limits.ts. */
+export type RateLimitBinding = "RATE_READ" | "RATE_WRITE" | "RATE_STREAM" | "RATE_SIGN_IN" | "RATE_ADDRESS";
 
 /** Storage nodes of kind `r2` name one of these as their address. */
 export type StorageNodeBinding = "NODE_1" | "NODE_2" | "NODE_3" | "NODE_4" | "NODE_5" | "NODE_6";

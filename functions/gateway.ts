@@ -1,17 +1,28 @@
 /** The Worker: REST, the datastream service, scheduled maintenance, and the Durable Object classes. */
 import { createRestApi } from "./api/routes.ts";
 import { dataStreamRoutes } from "./datastream/service.ts";
-import { depsFrom } from "./deps.ts";
+import { depsFrom, streamSessionIdleMs } from "./deps.ts";
 import type { Env } from "./env.ts";
 import { openInvocation } from "./invocation.ts";
 import { jobServices } from "./jobs.ts";
 import { maintain } from "./maintenance.ts";
+import { keepSessionReceipt } from "./receipts.ts";
+import type { SessionReceipt } from "../core/stream/receipt.ts";
+import { StreamSessionObject } from "../durable-objects/stream-session.ts";
 import { DatasetJobObject, type JobServices } from "../durable-objects/dataset-job.ts";
 
 const api = createRestApi();
 dataStreamRoutes(api);
 
-export { StreamSession } from "../durable-objects/stream-session.ts";
+export class StreamSession extends StreamSessionObject<Env> {
+  protected override get idleMs(): number {
+    return streamSessionIdleMs(this.env);
+  }
+
+  protected override keepReceipt(receipt: SessionReceipt): Promise<void> {
+    return keepSessionReceipt(this.env, receipt);
+  }
+}
 
 export class DatasetJob extends DatasetJobObject<Env> {
   protected override open(): Promise<JobServices> {

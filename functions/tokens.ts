@@ -8,6 +8,7 @@
 import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
 import { fromPayload, TOKEN_AUDIENCE, type TokenClaims, toPayload } from "../core/access/token-claims.ts";
 import { DataStreamError } from "../core/errors.ts";
+import { type Envelope, envelopeOf, preAuthentication } from "../core/trust/dsse.ts";
 
 const ALGORITHM = "Ed25519";
 const TYPE = "JWT";
@@ -56,6 +57,21 @@ export class TokenSigner {
     return new SignJWT(toPayload(claims, this.#issuer))
       .setProtectedHeader({ alg: ALGORITHM, typ: TYPE, kid: this.#current.id })
       .sign(this.#current.sign);
+  }
+
+  /**
+   * Signs a statement of the gateway's own. Its type is signed with it, and never is that of a token.
+   * @param payloadType media type.
+   */
+  async signStatement(payloadType: string, payload: Uint8Array): Promise<Envelope> {
+    const message = preAuthentication(payloadType, payload) as Uint8Array<ArrayBuffer>;
+    const signature = await crypto.subtle.sign(ALGORITHM, this.#current.sign, message);
+    return envelopeOf(payloadType, payload, this.#current.id, new Uint8Array(signature));
+  }
+
+  /** Whether the key of this id is published. */
+  publishes(keyId: string): boolean {
+    return this.#keys.has(keyId);
   }
 
   /**

@@ -1,7 +1,7 @@
 /** Everything that fixes the content of a stream: two streams with equal parameters send the same items. */
 import type { DatasetFilter } from "../dataset/filter.ts";
 import { canonicalJson } from "../canonical-json.ts";
-import { toHex } from "../bytes.ts";
+import { fromHex, toHex } from "../bytes.ts";
 import type { Blake3 } from "../ports.ts";
 import { utf8 } from "../text.ts";
 import type { TailPolicy } from "./batches.ts";
@@ -61,6 +61,62 @@ export function parametersJson(parameters: StreamParameters): ParametersJson {
         : { prefix: filter.prefix ?? null, globs: filter.globs === undefined ? null : [...filter.globs] },
     view_hash: viewHash === undefined ? null : toHex(viewHash),
     batch_hash: parameters.batchHash,
+  };
+}
+
+const MODES: readonly unknown[] = ["sequential", "full", "block"] satisfies OrderMode[];
+const TAILS: readonly unknown[] = ["short", "drop_last", "pad"] satisfies TailPolicy[];
+const BATCH_HASHES: readonly unknown[] = ["concatenated", "framed"] satisfies BatchHashMode[];
+
+/**
+ * Reads what `parametersJson` wrote; undefined where a member is missing or has another type. Whoever must know that
+ * nothing else was there compares `parametersJson` of the result.
+ */
+export function parseParameters(json: ParametersJson): StreamParameters | undefined {
+  const { dataset_id, mode, seed, block_size, lanes, blocks_per_group, batch_size, tail, batch_hash } = json;
+  const contentHash = digestOf(json["content_hash"]);
+  const schemaHash = digestOf(json["schema_hash"]);
+  const viewHash = digestOf(json["view_hash"]);
+  const filter = filterOf(json["filter"]);
+  if (typeof dataset_id !== "string" || contentHash === undefined || schemaHash === undefined)
+    return undefined;
+  if (!MODES.includes(mode) || !TAILS.includes(tail) || !BATCH_HASHES.includes(batch_hash)) return undefined;
+  if (typeof seed !== "string" || !/^-?\d{1,19}$/.test(seed) || typeof batch_size !== "number")
+    return undefined;
+  if ((filter === undefined) !== (viewHash === undefined)) return undefined;
+  const numbers = [block_size, lanes, blocks_per_group];
+  if (mode === "block" && !numbers.every((each) => typeof each === "number")) return undefined;
+  return {
+    datasetId: dataset_id,
+    contentHash,
+    schemaHash,
+    mode: mode as OrderMode,
+    seed: BigInt(seed),
+    ...(mode === "block" && {
+      block: {
+        blockSize: block_size as number,
+        lanes: lanes as number,
+        blocksPerGroup: blocks_per_group as number,
+      },
+    }),
+    batchSize: batch_size,
+    tail: tail as TailPolicy,
+    ...(filter && { filter, viewHash }),
+    batchHash: batch_hash as BatchHashMode,
+  };
+}
+
+function digestOf(value: unknown): Uint8Array | undefined {
+  return typeof value === "string" && value.length === 64 ? fromHex(value) : undefined;
+}
+
+function filterOf(value: unknown): DatasetFilter | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { prefix, globs } = value as { prefix?: unknown; globs?: unknown };
+  const texts = Array.isArray(globs) && globs.every((glob) => typeof glob === "string") ? globs : undefined;
+  return {
+    ...(typeof prefix === "string" && { prefix }),
+    ...(texts && { globs: texts as string[] }),
   };
 }
 

@@ -28,6 +28,22 @@ export interface FixedStream {
   readonly shape: StreamShape;
 }
 
+/** Who a session belongs to: the same for all that it ever sends. */
+export interface StreamIdentity {
+  /** Id of the user in whose name every token of the stream was issued. */
+  readonly userId: string;
+  readonly streamId: string;
+}
+
+/** Who attached, and when: evidence for receipts, without effect on the session. */
+export interface LeaseHolder {
+  readonly tokenId: string;
+  /** Id of the training node that the token is bound to; null where it is bound to none. */
+  readonly nodeId: string | null;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
 /** A world of ranks. A new one voids every lease of the one before. */
 export interface Generation {
   /** 1, 2, 3… */
@@ -58,6 +74,31 @@ export interface RankCursor {
   readonly acknowledged: number;
 }
 
+/** A consumer's own signature over its transcript: see core/stream/consumer-statement.ts. */
+export interface ConsumerSignature {
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** 64 bytes. */
+  readonly signature: Uint8Array;
+}
+
+/** What is remembered of a lease for good. */
+export interface LeaseRecord extends RankPlace, LeaseHolder {
+  readonly lease: number;
+  /** The batch that was sent first under it. */
+  readonly firstBatch: number;
+  /** The last acknowledgement under it that advanced the rank; undefined where none did. */
+  readonly acknowledgement?: LeaseAcknowledgement | undefined;
+}
+
+export interface LeaseAcknowledgement {
+  /** Acknowledged batches, from 0 on. */
+  readonly batches: number;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly consumer?: ConsumerSignature | undefined;
+}
+
 /** Batches that a rank's consumer had finished when it stored a checkpoint. */
 export interface Checkpoint {
   readonly rank: number;
@@ -65,10 +106,20 @@ export interface Checkpoint {
 }
 
 export interface SessionRecords {
+  identity(): StreamIdentity | undefined;
+  /** Has no effect when the identity is known. */
+  identify(identity: StreamIdentity): void;
   fixed(): FixedStream | undefined;
   fix(stream: FixedStream): void;
   /** A number that no lease of this session had before, greater than all of them. */
   nextLease(): number;
+  addLease(lease: LeaseRecord): void;
+  acknowledgeLease(lease: number, acknowledgement: LeaseAcknowledgement): void;
+  leaseCount(): number;
+  /** Of the first lease; milliseconds since 1970. */
+  firstAttachedAt(): number | undefined;
+  /** The latest `limit` of them, ascending. */
+  leases(limit: number): readonly LeaseRecord[];
 
   /** The latest. */
   generation(): Generation | undefined;

@@ -12,11 +12,22 @@ import { DataStreamError, invalidArgument } from "../errors.ts";
 import { totalBatches, type BatchPlan } from "./batches.ts";
 import type { ParametersJson } from "./parameters.ts";
 import { restartPosition } from "./session-restart.ts";
-import type { EpochStart, FixedStream, Segment, SessionRecords, StreamShape } from "./session-records.ts";
+import type {
+  ConsumerSignature,
+  EpochStart,
+  FixedStream,
+  LeaseHolder,
+  Segment,
+  SessionRecords,
+  StreamIdentity,
+  StreamShape,
+} from "./session-records.ts";
 
 const HEAD_BYTES = 32;
 
 export interface AttachRequest extends FixedStream {
+  readonly identity: StreamIdentity;
+  readonly holder: LeaseHolder;
   readonly epoch: number;
   readonly rank: number;
   readonly worldSize: number;
@@ -53,6 +64,10 @@ export interface Acknowledgement {
   /** The consumer's own head after `batch`. */
   readonly head: Uint8Array;
   readonly checkpoint: boolean;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Checked by the caller. */
+  readonly consumer?: ConsumerSignature | undefined;
 }
 
 /** Checkpoints that are remembered of each rank: ranks further apart than this many have no common one. */
@@ -86,12 +101,14 @@ export function attach(records: SessionRecords, request: AttachRequest): Attachm
       { limit: total },
     );
 
+  records.identify(request.identity);
   if (fixed === undefined) records.fix({ parameters: request.parameters, shape: request.shape });
   if (isNew) enter(records, start);
   const place = { generation: start.generation.number, epoch, rank };
   const acknowledged = resumeBatch ?? records.cursor(place)?.acknowledged ?? 0;
   const lease = records.nextLease();
   records.setCursor(place, { lease, acknowledged });
+  records.addLease({ ...place, ...request.holder, lease, firstBatch: acknowledged });
   // A rank that goes back will store other checkpoints in place of those it left behind.
   records.dropCheckpointsAfter(place, acknowledged);
 
@@ -161,7 +178,11 @@ export function acknowledge(records: SessionRecords, ack: Acknowledgement): numb
 
   const batches = ack.batch + 1;
   const acknowledged = Math.max(cursor.acknowledged, batches);
-  if (acknowledged > cursor.acknowledged) records.setCursor(place, { ...cursor, acknowledged });
+  if (acknowledged > cursor.acknowledged) {
+    records.setCursor(place, { ...cursor, acknowledged });
+    const { at, consumer } = ack;
+    records.acknowledgeLease(ack.lease, { batches, at, consumer });
+  }
   if (ack.checkpoint) records.addCheckpoint(place, batches, CHECKPOINTS_KEPT);
   return acknowledged;
 }

@@ -54,9 +54,14 @@ export function signEnvelope(payloadType: string, payload: Uint8Array, key: KeyP
 
 /**
  * Reads an envelope from outside. NOT checked: the signature.
+ * @param maxChars of the payload in base64.
  * @throws `invalid_argument` for anything but the members of `Envelope`, each well-formed.
  */
-export function parseEnvelope(value: unknown, field: string = "envelope"): Envelope {
+export function parseEnvelope(
+  value: unknown,
+  field: string = "envelope",
+  maxChars: number = ENVELOPE_MAX_BYTES,
+): Envelope {
   const malformed = (what: string): Error =>
     invalidArgument(field, `${what} See docs/formats/signatures-v1.md.`);
   if (!hasExactly(value, ["payload", "payloadType", "signatures"]))
@@ -64,8 +69,8 @@ export function parseEnvelope(value: unknown, field: string = "envelope"): Envel
   const { payload, payloadType, signatures } = value;
   if (typeof payloadType !== "string" || payloadType === "" || payloadType.length > 128)
     throw malformed("payloadType must be text of at most 128 characters.");
-  if (typeof payload !== "string" || payload.length > ENVELOPE_MAX_BYTES || !fromBase64(payload))
-    throw malformed(`payload must be padded base64 of at most ${ENVELOPE_MAX_BYTES} characters.`);
+  if (typeof payload !== "string" || payload.length > maxChars || !fromBase64(payload))
+    throw malformed(`payload must be padded base64 of at most ${maxChars} characters.`);
   if (!Array.isArray(signatures) || signatures.length !== 1)
     throw malformed("signatures must hold exactly one signature.");
   const signature: unknown = signatures[0];

@@ -1,5 +1,6 @@
 /** The methods of DataStreamService that answer once. Users are known by the API key of the `Authorization` header. */
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { fromBase64 } from "../../core/base64.ts";
 import { canonicalJson } from "../../core/canonical-json.ts";
 import { type DataStreamService, type TrustLevel, VerifyDepth as WireDepth } from "../../proto/index.ts";
 import { trustFor } from "../../core/access/trust.ts";
@@ -13,6 +14,7 @@ import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { openInvocation } from "../invocation.ts";
 import { jobStarter } from "../jobs.ts";
+import { getReceipt } from "../receipts.ts";
 import { toConnectError } from "./connect-error.ts";
 
 /** One call's adapters. */
@@ -24,7 +26,7 @@ export interface UnaryCall {
 
 export type UnaryMethods = Pick<
   ServiceImpl<typeof DataStreamService>,
-  "getDatasetInfo" | "createAccessToken" | "revokeAccessToken" | "verifyDataset"
+  "getDatasetInfo" | "createAccessToken" | "revokeAccessToken" | "verifyDataset" | "getReceipt"
 >;
 
 const FILE_COUNT_MAX = 2 ** 31 - 1;
@@ -97,6 +99,26 @@ export function unaryMethods(callOf: (context: HandlerContext) => UnaryCall): Un
         return "jobId" in outcome
           ? { datasetId: dataset.id, jobId: outcome.jobId }
           : verificationResult(outcome.report);
+      }),
+
+    getReceipt: (request, context) =>
+      mapped(async () => {
+        const { env, deps } = callOf(context);
+        const caller = await callerFrom(deps.sql, context.requestHeader, request.accessToken);
+        const { payloadType, payload, signatures } = await getReceipt(
+          { env, deps },
+          caller,
+          request.datasetId,
+          request.streamId,
+        );
+        return {
+          payloadType,
+          payload: fromBase64(payload) as Uint8Array,
+          signatures: signatures.map(({ keyid, sig }) => ({
+            keyId: keyid,
+            signature: fromBase64(sig) as Uint8Array,
+          })),
+        };
       }),
   };
 }

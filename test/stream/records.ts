@@ -5,23 +5,50 @@ import type {
   EpochStart,
   FixedStream,
   Generation,
+  LeaseAcknowledgement,
+  LeaseRecord,
   RankCursor,
   RankPlace,
   Segment,
   SessionRecords,
+  StreamIdentity,
 } from "../../core/stream/session-records.ts";
 import { SqliteSessionRecords } from "../../durable-objects/session-storage.ts";
 
 /** As simple as it can be: what the other one is compared with. */
 export class MemoryRecords implements SessionRecords {
   #fixed: FixedStream | undefined;
+  #identity: StreamIdentity | undefined;
   #lease = 0;
+  readonly #leases: LeaseRecord[] = [];
   readonly #generations: Generation[] = [];
   readonly #starts: EpochStart[] = [];
   readonly #cursors = new Map<string, RankCursor>();
   readonly #checkpoints = new Map<string, Set<number>>();
   readonly #heads = new Map<string, Uint8Array>();
 
+  identity(): StreamIdentity | undefined {
+    return this.#identity;
+  }
+  identify(identity: StreamIdentity): void {
+    this.#identity ??= identity;
+  }
+  addLease(lease: LeaseRecord): void {
+    this.#leases.push(lease);
+  }
+  acknowledgeLease(lease: number, acknowledgement: LeaseAcknowledgement): void {
+    const at = this.#leases.findIndex((each) => each.lease === lease);
+    this.#leases[at] = { ...(this.#leases[at] as LeaseRecord), acknowledgement };
+  }
+  leaseCount(): number {
+    return this.#leases.length;
+  }
+  firstAttachedAt(): number | undefined {
+    return this.#leases[0]?.at;
+  }
+  leases(limit: number): readonly LeaseRecord[] {
+    return this.#leases.slice(-limit);
+  }
   fixed(): FixedStream | undefined {
     return this.#fixed;
   }

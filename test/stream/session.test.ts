@@ -32,6 +32,8 @@ function request(fields: Partial<AttachRequest> = {}): AttachRequest {
   return {
     parameters: { batch_size: 5, mode: "full", seed: "7" },
     shape: SHAPE,
+    identity: { userId: "user", streamId: "stream" },
+    holder: { tokenId: "token", nodeId: null, at: 1_000 },
     epoch: 0,
     rank: 0,
     worldSize: 1,
@@ -74,6 +76,7 @@ function ack(
     batch,
     head: headOf(segment, batch),
     checkpoint,
+    at: 2_000,
   });
 }
 
@@ -133,7 +136,15 @@ describe.each([
     const records = create();
     const stream = send(records, {}, 3);
     expect(codeOf(() => ack(records, stream, 3))).toBe("invalid_argument");
-    const lie = { epoch: 0, rank: 0, lease: 1, batch: 1, head: headOf(stream.segment, 2), checkpoint: false };
+    const lie = {
+      epoch: 0,
+      rank: 0,
+      lease: 1,
+      batch: 1,
+      head: headOf(stream.segment, 2),
+      checkpoint: false,
+      at: 0,
+    };
     expect(codeOf(() => acknowledge(records, lie))).toBe("data_loss");
     expect(() => acknowledge(records, lie)).toThrow(/batch 1 /);
     expect(ack(records, stream, 2)).toBe(3);
@@ -143,7 +154,15 @@ describe.each([
 
   test("refuses a stream id that streamed nothing, and batches past the end", () => {
     const records = create();
-    const early = { epoch: 0, rank: 0, lease: 1, batch: 0, head: new Uint8Array(32), checkpoint: false };
+    const early = {
+      epoch: 0,
+      rank: 0,
+      lease: 1,
+      batch: 0,
+      head: new Uint8Array(32),
+      checkpoint: false,
+      at: 0,
+    };
     expect(codeOf(() => acknowledge(records, early))).toBe("failed_precondition");
     expect(codeOf(() => attach(records, request({ resumeBatch: 21 })))).toBe("invalid_argument");
     expect(records.fixed()).toBeUndefined();
@@ -287,6 +306,7 @@ describe("two implementations of the records", () => {
                   batch: amount,
                   head,
                   checkpoint: action === "checkpoint",
+                  at: 3_000,
                 }),
               );
             }

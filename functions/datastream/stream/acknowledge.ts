@@ -1,5 +1,7 @@
 /** AckBatches: the consumer is done with batches, and may go on from there another time. */
 import { invalidArgument } from "../../../core/errors.ts";
+import { verifyConsumerStatement } from "../../../core/stream/consumer-statement.ts";
+import type { ConsumerSignature } from "../../../core/stream/session-records.ts";
 import {
   type AckBatchesRequest,
   type AckBatchesResponse,
@@ -34,6 +36,7 @@ export async function acknowledgeBatches(
     batch: wholeNumber("batch_index", ack.batchIndex),
     head: ack.transcriptHead,
     checkpoint: ack.checkpoint,
+    at: deps.clock.now(),
   };
   const { dataset, issuedBy } = await authorizeStream(deps, {
     datasetRef: ack.datasetId,
@@ -41,8 +44,31 @@ export async function acknowledgeBatches(
     maxTrustLevel: ANY_TRUST_LEVEL,
   });
   const name = { userId: issuedBy, datasetId: dataset.id, streamId: ack.streamId };
-  const acknowledged = await sessionPort(env.STREAM_SESSIONS, name, new ConnectionGate()).acknowledge(
-    acknowledgement,
-  );
+  const consumer = consumerSignature(ack, dataset.id);
+  const session = sessionPort(env.STREAM_SESSIONS, name, new ConnectionGate());
+  const acknowledged = await session.acknowledge({ ...acknowledgement, ...(consumer && { consumer }) });
   return create(AckBatchesResponseSchema, { acknowledgedBatches: BigInt(acknowledged) });
+}
+
+/**
+ * The consumer's own signature over what it acknowledges, where it sent one.
+ * @throws `invalid_argument` for one that does not verify, so that a receipt never holds such a one.
+ */
+function consumerSignature(ack: AckBatchesRequest, datasetId: string): ConsumerSignature | undefined {
+  const { consumerKey: publicKey, consumerSignature: signature } = ack;
+  if (publicKey.length === 0 && signature.length === 0) return undefined;
+  const statement = {
+    datasetId,
+    streamId: ack.streamId,
+    epoch: ack.epoch,
+    rank: ack.rank,
+    lease: Number(ack.lease),
+    batches: Number(ack.batchIndex) + 1,
+    head: ack.transcriptHead,
+  };
+  if (verifyConsumerStatement(statement, { publicKey, signature })) return { publicKey, signature };
+  throw invalidArgument(
+    "consumer_signature",
+    "does not verify with consumer_key. Sign the acknowledgement as docs/formats/receipt-v1.md says, or leave both empty.",
+  );
 }

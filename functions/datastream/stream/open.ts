@@ -59,6 +59,8 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
     const attachment = await session.attach({
       parameters: parametersJson(plan.parameters),
       shape: plan.shape,
+      identity: { userId: issuedBy, streamId },
+      holder: { tokenId, nodeId: null, at: deps.clock.now() },
       epoch,
       rank,
       worldSize,

@@ -6,14 +6,17 @@ import type {
   Attachment,
   WindowRecord,
 } from "../../../core/stream/session.ts";
+import type { SessionReceipt } from "../../../core/stream/receipt.ts";
 import type { ConnectionGate } from "../../../storage/connections.ts";
-import type { Outcome, StreamSession } from "../../../durable-objects/stream-session.ts";
+import type { Outcome, StreamSessionObject } from "../../../durable-objects/stream-session.ts";
 
 /** Each call is one round trip; errors are those of core/stream/session.ts, or `unavailable`. */
 export interface SessionPort {
   attach(request: AttachRequest): Promise<Attachment>;
   record(window: WindowRecord): Promise<void>;
   acknowledge(acknowledgement: Acknowledgement): Promise<number>;
+  /** Undefined for a session that nobody attached to, or that is forgotten. */
+  receipt(): Promise<SessionReceipt | undefined>;
 }
 
 /** The session of one user, dataset version and stream id: nobody else's request can name it. */
@@ -23,7 +26,7 @@ export function sessionPort(
   connections: ConnectionGate,
 ): SessionPort {
   const id = sessions.idFromName(JSON.stringify([name.userId, name.datasetId, name.streamId]));
-  const session = (sessions as DurableObjectNamespace<StreamSession>).get(id);
+  const session = (sessions as DurableObjectNamespace<StreamSessionObject>).get(id);
   const call = async <T>(send: () => PromiseLike<unknown>): Promise<T> => {
     let answer: Outcome<T>;
     try {
@@ -39,5 +42,6 @@ export function sessionPort(
     attach: (request) => call(() => session.attach(request)),
     record: (window) => call(() => session.record(window)),
     acknowledge: (acknowledgement) => call(() => session.acknowledge(acknowledgement)),
+    receipt: () => call(() => session.receipt()),
   };
 }
