@@ -19,6 +19,12 @@ export function byteaArray(list: readonly (Uint8Array | null)[]): (string | null
   return list.map((bytes) => (bytes === null ? null : `\\x${toHex(bytes)}`));
 }
 
+/** Where a list by time of creation goes on: after this row. Times are exact to the millisecond. */
+export interface CreationPosition {
+  readonly createdAtMs: number;
+  readonly id: string;
+}
+
 /** The only row of an answer that has exactly one. */
 export function onlyRow(rows: readonly SqlRow[]): SqlRow {
   const row = rows[0];

@@ -32,7 +32,7 @@ CREATE TABLE attestors (
 CREATE UNIQUE INDEX attestors_listed_key ON attestors (public_key) WHERE removed_in IS NULL;
 
 -- What speaks for a dataset version. Statements were verified against the version before they came here; whether
--- one counts, and for whom, is decided anew by every read, see dataset_vouched.
+-- one counts, and for whom, is decided anew by every read, see evidence_level.
 CREATE TABLE dataset_evidence (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   dataset_id uuid NOT NULL REFERENCES datasets ON DELETE CASCADE,
@@ -51,35 +51,35 @@ CREATE TABLE dataset_evidence (
 );
 CREATE INDEX ON dataset_evidence (public_dataset_id);
 
--- The level that evidence gives a dataset version now, in the eyes of user `who`, that it may be their own aside:
--- 1 signed by an unrevoked key that `who` or the deployment lists as known; 2 in the public registry;
--- 3 attested by a key of the list in force that is not the owner's; 4 else. Null for `who`: public evidence alone.
-CREATE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
+-- The level that one piece of evidence gives now, in the eyes of user `who`: 1 a signature by an unrevoked key that
+-- `who` or the deployment lists as known; 2 the public registry; 3 an attestation by a key of the list in force that
+-- is not the owner's; 4 else. Null for `who`: to everybody.
+CREATE FUNCTION evidence_level(evidence dataset_evidence, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
   SELECT CASE
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      JOIN signing_keys s ON s.public_key = e.public_key AND s.revoked_at IS NULL
-      JOIN known_keys k ON k.public_key = e.public_key AND (k.user_id IS NULL OR k.user_id = who)
-      WHERE e.dataset_id = dataset AND e.kind = 'signature' AND (e.expires_at IS NULL OR e.expires_at > now())
+    WHEN evidence.expires_at <= now() THEN 4
+    WHEN evidence.kind = 'registry' THEN 2
+    WHEN evidence.kind = 'signature' AND EXISTS (
+      SELECT FROM signing_keys s JOIN known_keys k ON k.public_key = s.public_key
+      WHERE s.public_key = evidence.public_key AND s.revoked_at IS NULL AND (k.user_id IS NULL OR k.user_id = who)
     ) THEN 1
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      WHERE e.dataset_id = dataset AND e.kind = 'registry' AND (e.expires_at IS NULL OR e.expires_at > now())
-    ) OR EXISTS (
-      SELECT FROM datasets d JOIN public_datasets p ON p.official_hash = d.content_hash WHERE d.id = dataset
-    ) THEN 2
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      JOIN datasets d ON d.id = e.dataset_id
-      JOIN attestors a ON a.public_key = e.public_key AND a.removed_in IS NULL
-      WHERE e.dataset_id = dataset AND e.kind = 'attestation' AND (e.expires_at IS NULL OR e.expires_at > now())
-        AND (SELECT expires_at > now() FROM attestor_lists ORDER BY version DESC LIMIT 1)
-        AND NOT EXISTS (
-          SELECT FROM signing_keys s
-          WHERE s.public_key = e.public_key AND (s.user_id = d.owner_id OR s.revoked_at IS NOT NULL))
-    ) THEN 3
+    WHEN evidence.kind = 'attestation'
+      AND EXISTS (SELECT FROM attestors a WHERE a.public_key = evidence.public_key AND a.removed_in IS NULL)
+      AND (SELECT l.expires_at > now() FROM attestor_lists l ORDER BY l.version DESC LIMIT 1)
+      AND NOT EXISTS (
+        SELECT FROM signing_keys s JOIN datasets d ON d.id = evidence.dataset_id
+        WHERE s.public_key = evidence.public_key AND (s.user_id = d.owner_id OR s.revoked_at IS NOT NULL))
+    THEN 3
     ELSE 4
   END::smallint
+$$;
+
+-- The best level that evidence gives a dataset version now in the eyes of `who`, that it may be their own aside.
+CREATE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
+  SELECT LEAST(
+    4::smallint,
+    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset),
+    (SELECT 2::smallint FROM datasets d JOIN public_datasets p ON p.official_hash = d.content_hash
+      WHERE d.id = dataset LIMIT 1))
 $$;
 
 -- The level that the gate compares: 0 for the owner, else what evidence gives.
@@ -114,5 +114,5 @@ LEFT JOIN LATERAL (
   SELECT name, verified_by FROM public_datasets WHERE official_hash = d.content_hash ORDER BY name, version LIMIT 1
 ) p ON true
 WHERE d.state = 'ready';
-DROP FUNCTION dataset_trust, dataset_vouched;
+DROP FUNCTION dataset_trust, dataset_vouched, evidence_level;
 DROP TABLE dataset_evidence, attestors, attestor_lists, signing_keys;

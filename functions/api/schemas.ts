@@ -1,5 +1,6 @@
 /** Pieces that the schemas of several routes share. JSON is snake_case, hashes are lowercase hex, times ISO 8601. */
 import { z } from "@hono/zod-openapi";
+import { KEY_NAME_MAX_CHARS } from "../../core/limits.ts";
 
 interface JsonAnswer<S extends z.ZodType> {
   readonly description: string;
@@ -37,6 +38,15 @@ export const Digest: z.ZodString = z
 export const Time: z.ZodString = z
   .string()
   .openapi({ format: "date-time", example: "2026-11-01T12:00:00.000Z" });
+
+/** Of a key, for people. */
+export const KeyName: z.ZodString = z
+  .string()
+  .min(1)
+  .max(KEY_NAME_MAX_CHARS)
+  .regex(/^[ -~\u00a0-\uffff]*$/, "must hold no control characters.")
+  .refine((name) => name.isWellFormed(), "must be well-formed text.")
+  .openapi({ example: "laptop" });
 
 /** Names that begin with `.` belong to the gateway itself. */
 export const BucketName: z.ZodString = z

@@ -15,13 +15,13 @@ import {
 } from "../../catalog/users.ts";
 import { isUuid } from "../../core/dataset/name.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
-import { API_KEYS_MAX_PER_USER, KEY_NAME_MAX_CHARS, LIST_MAX_ENTRIES } from "../../core/limits.ts";
+import { API_KEYS_MAX_PER_USER, LIST_MAX_ENTRIES } from "../../core/limits.ts";
 import type { Sql } from "../../core/ports.ts";
 import { hashApiKey, newApiKey } from "../auth.ts";
 import { type Api, needsAdmin, needsApiKey } from "./app.ts";
 import { decodeCursor, encodeCursor } from "./cursor.ts";
 import { problems } from "./problem.ts";
-import { Cursor, jsonAnswer, jsonBody, pageLimit, Time, Uuid } from "./schemas.ts";
+import { Cursor, jsonAnswer, jsonBody, KeyName, pageLimit, Time, Uuid } from "./schemas.ts";
 
 const RoleSchema = z
   .enum(["owner", "admin"])
@@ -30,12 +30,6 @@ const UserName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, "must be 1 to 64 of a-z, 0-9, '.', '_', '-'.")
   .openapi({ example: "ada" });
-const KeyName = z
-  .string()
-  .min(1)
-  .max(KEY_NAME_MAX_CHARS)
-  .regex(/^[ -~\u00a0-\uffff]*$/, "must hold no control characters.")
-  .openapi({ example: "laptop" });
 
 const UserSchema = z.object({ id: Uuid, name: UserName, role: RoleSchema, created_at: Time }).openapi("User");
 const ApiKeySchema = z

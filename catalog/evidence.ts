@@ -1,0 +1,89 @@
+/** What speaks for dataset versions. Whether a piece counts, and for whom, the database says anew with every read. */
+import type { TrustLevel } from "../core/dataset/trust.ts";
+import type { Envelope } from "../core/trust/dsse.ts";
+import type { Sql, SqlRow } from "../core/ports.ts";
+import { bytesOf, type CreationPosition, dateOf, nullable, numberOf, statement, textOf } from "./sql.ts";
+
+export type EvidenceKind = "signature" | "registry" | "attestation";
+
+export interface EvidenceRow {
+  readonly id: string;
+  readonly kind: EvidenceKind;
+  /** Whose statement it is; null for the registry. */
+  readonly publicKey: Uint8Array | null;
+  /** As it was verified when it came; null for the registry. */
+  readonly envelope: Envelope | null;
+  /** Name of the user who brought it; null when they are gone. */
+  readonly createdBy: string | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  /** What it gives now, in the eyes of the user who asked; 4: nothing. */
+  readonly level: TrustLevel;
+}
+
+/**
+ * Records a verified signature of a key of the user; one that the key made before is replaced.
+ * @returns undefined when the key is not the user's, or was revoked, or the version is gone.
+ */
+export async function insertSignature(
+  sql: Sql,
+  {
+    datasetId,
+    userId,
+    publicKey,
+    envelope,
+  }: {
+    readonly datasetId: string;
+    readonly userId: string;
+    readonly publicKey: Uint8Array;
+    readonly envelope: Envelope;
+  },
+): Promise<EvidenceRow | undefined> {
+  // The lock orders this against a revocation: what is recorded was signed by a key that held.
+  const [inserted] = await sql.query(statement`
+    INSERT INTO dataset_evidence (dataset_id, kind, public_key, envelope, created_by)
+    SELECT d.id, 'signature', s.public_key, ${JSON.stringify(envelope)}::jsonb, s.user_id
+    FROM datasets d, signing_keys s
+    WHERE d.id = ${datasetId} AND d.state = 'ready'
+      AND s.public_key = ${publicKey}::bytea AND s.user_id = ${userId} AND s.revoked_at IS NULL
+    FOR SHARE OF s
+    ON CONFLICT (dataset_id, kind, public_key, public_dataset_id) DO UPDATE SET envelope = EXCLUDED.envelope
+    RETURNING id`);
+  if (inserted === undefined) return undefined;
+  const [row] = await sql.query(statement`
+    SELECT e.id, e.kind, e.public_key, e.envelope, u.name AS created_by, e.created_at, e.expires_at,
+      evidence_level(e, ${userId}::uuid) AS level
+    FROM dataset_evidence e LEFT JOIN users u ON u.id = e.created_by WHERE e.id = ${textOf(inserted, "id")}`);
+  return row && parseEvidence(row);
+}
+
+/** Oldest first. @param page.after where the page before ended. */
+export async function listEvidence(
+  sql: Sql,
+  datasetId: string,
+  userId: string,
+  page: { readonly after: CreationPosition | undefined; readonly limit: number },
+): Promise<readonly EvidenceRow[]> {
+  const { after, limit } = page;
+  const rows = await sql.query(statement`
+    SELECT e.id, e.kind, e.public_key, e.envelope, u.name AS created_by, e.created_at, e.expires_at,
+      evidence_level(e, ${userId}::uuid) AS level
+    FROM dataset_evidence e LEFT JOIN users u ON u.id = e.created_by
+    WHERE e.dataset_id = ${datasetId} AND (${after?.id ?? null}::uuid IS NULL OR (date_trunc('milliseconds', e.created_at), e.id)
+      > (to_timestamp(${after?.createdAtMs ?? 0}::float8 / 1000), ${after?.id ?? null}::uuid))
+    ORDER BY date_trunc('milliseconds', e.created_at), e.id LIMIT ${limit}`);
+  return rows.map(parseEvidence);
+}
+
+function parseEvidence(row: SqlRow): EvidenceRow {
+  return {
+    id: textOf(row, "id"),
+    kind: textOf(row, "kind") as EvidenceKind,
+    publicKey: nullable(bytesOf)(row, "public_key"),
+    envelope: row["envelope"] as Envelope | null,
+    createdBy: nullable(textOf)(row, "created_by"),
+    createdAt: dateOf(row, "created_at"),
+    expiresAt: nullable(dateOf)(row, "expires_at"),
+    level: numberOf(row, "level") as TrustLevel,
+  };
+}
