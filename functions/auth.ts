@@ -47,6 +47,7 @@ export const requireUser: ReturnType<typeof createMiddleware<ApiEnv>> = createMi
   async (c, next) => {
     const user = await authenticate(c.var.deps.sql, c.req.raw.headers);
     c.set("user", user);
+    c.set("credential", bearerCredential(c.req.raw.headers) ?? "");
     c.set("log", c.var.log.with({ user_id: user.id }));
     await next();
   },

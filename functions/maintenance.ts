@@ -1,6 +1,7 @@
 /** What the scheduled handler does: rewrite damaged shards, collect garbage, remove rows of deleted datasets. */
+import { pruneRequests } from "../catalog/idempotency.ts";
 import { DataStreamError } from "../core/errors.ts";
-import { MAINTENANCE_MS, MAINTENANCE_STEP_SHARDS } from "../core/limits.ts";
+import { MAINTENANCE_MS, MAINTENANCE_STEP_SHARDS, PRUNE_MAX_ROWS } from "../core/limits.ts";
 import { collectGarbage, type GarbageReport } from "../storage/collect-garbage.ts";
 import { drainRepairs } from "../storage/repair.ts";
 import { sweepDatasets } from "./dataset-work.ts";
@@ -28,6 +29,9 @@ export async function maintain(deps: Deps, invocation: Invocation): Promise<void
     await sweepDatasets(deps.sql);
     return {};
   });
+  await attempt("prune_idempotency", async () => ({
+    pruned_rows: await pruneRequests(deps.sql, PRUNE_MAX_ROWS),
+  }));
   if (failed.length > 0) throw new DataStreamError("internal", `Maintenance failed: ${failed.join(", ")}.`);
 }
 

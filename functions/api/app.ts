@@ -10,10 +10,12 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { User } from "../../catalog/users.ts";
 import { requireAdmin, requireUser } from "../auth.ts";
+import { limitRate } from "../rate-limits.ts";
 import { depsFrom, type Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { type Invocation, openInvocation } from "../invocation.ts";
 import type { Log } from "../log.ts";
+import { answerOnce } from "./idempotency.ts";
 import {
   allowBrowsers,
   answerFailure,
@@ -33,6 +35,8 @@ export interface ApiVariables {
   readonly log: Log;
   /** Only behind `requireUser`. */
   readonly user: User;
+  /** What proved that: a secret. Only behind `requireUser`. */
+  readonly credential: string;
 }
 
 export interface ApiEnv {
@@ -50,7 +54,7 @@ export function createApi(): Api {
     getPath: (request) => new URL(request.url).pathname,
   });
   api.use(recordRequest, protectAnswer);
-  api.use("/api/*", allowBrowsers, limitBody, async (c, next) => {
+  api.use("/api/*", allowBrowsers, limitRate, limitBody, async (c, next) => {
     const deps = await depsFrom(c.env);
     c.set("deps", deps);
     c.set(
@@ -65,14 +69,13 @@ export function createApi(): Api {
 }
 
 /** Spread into `createRoute`: an API key is needed; `c.var.user` is its user. */
-export const needsApiKey: { readonly security: { api_key: [] }[]; readonly middleware: typeof requireUser } =
-  {
-    security: [{ api_key: [] }],
-    middleware: requireUser,
-  };
+export const needsApiKey: {
+  readonly security: { api_key: [] }[];
+  readonly middleware: [typeof requireUser, typeof answerOnce];
+} = { security: [{ api_key: [] }], middleware: [requireUser, answerOnce] };
 
 /** The same for administrators only. */
 export const needsAdmin: {
   readonly security: { api_key: [] }[];
-  readonly middleware: [typeof requireUser, typeof requireAdmin];
-} = { security: [{ api_key: [] }], middleware: [requireUser, requireAdmin] };
+  readonly middleware: [typeof requireUser, typeof requireAdmin, typeof answerOnce];
+} = { security: [{ api_key: [] }], middleware: [requireUser, requireAdmin, answerOnce] };

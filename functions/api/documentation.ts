@@ -1,5 +1,8 @@
 /** `/openapi.json`: OpenAPI 3.1 made from the routes themselves. */
+import { IDEMPOTENCY_KEY_MAX_CHARS } from "../../core/limits.ts";
 import type { Api } from "./app.ts";
+import { IDEMPOTENCY_HEADER } from "./idempotency.ts";
+import { PROBLEM_TYPE } from "./problem.ts";
 
 const INFO = {
   title: "CyxCloud DataStream",
@@ -27,12 +30,40 @@ export function registerDocumentation(api: Api): void {
   });
   let document: string | undefined;
   api.get("/openapi.json", (c) => {
-    document ??= JSON.stringify(
-      api.getOpenAPI31Document({ openapi: "3.1.0", info: INFO, servers: [{ url: "/" }] }),
-    );
+    document ??= JSON.stringify(describe(api));
     return c.body(document, 200, {
       "content-type": "application/json",
       "cache-control": "public, max-age=300",
     });
   });
 }
+
+type Document = ReturnType<Api["getOpenAPI31Document"]>;
+
+/** What the routes declare, and what surrounds them. */
+function describe(api: Api): Document {
+  const document = api.getOpenAPI31Document({ openapi: "3.1.0", info: INFO, servers: [{ url: "/" }] });
+  for (const { post } of Object.values(document.paths ?? {})) {
+    if (post?.security === undefined) continue;
+    post.parameters = [...(post.parameters ?? []), IDEMPOTENCY_PARAMETER];
+    post.responses = { ...IDEMPOTENCY_ANSWERS, ...post.responses };
+  }
+  return document;
+}
+
+const IDEMPOTENCY_PARAMETER = {
+  name: IDEMPOTENCY_HEADER,
+  in: "header",
+  required: false,
+  description:
+    "The request takes effect once; for a day, every further try with the same key and body gets the first answer, " +
+    "with `Idempotency-Replayed: true`. Another body is refused with 422, a try while the first still runs with 409.",
+  schema: { type: "string", pattern: "^[!-~]+$", maxLength: IDEMPOTENCY_KEY_MAX_CHARS },
+} as const;
+
+const PROBLEM_CONTENT = { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } };
+const IDEMPOTENCY_ANSWERS = {
+  400: { description: "Bad request", content: PROBLEM_CONTENT },
+  409: { description: "Conflict", content: PROBLEM_CONTENT },
+  422: { description: "Unprocessable content", content: PROBLEM_CONTENT },
+};

@@ -44,11 +44,12 @@ export const protectAnswer: MiddlewareHandler = secureHeaders({
 export const allowBrowsers: MiddlewareHandler = cors({
   origin: "*",
   allowMethods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
-  allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "If-Range", "Range"],
+  allowHeaders: ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Range"],
   exposeHeaders: [
     "Content-Length",
     "Content-Range",
     "ETag",
+    "Idempotency-Replayed",
     "Retry-After",
     "X-Cyxcloud-Sha256",
     "X-Request-Id",
@@ -115,7 +116,9 @@ function limitOf(issue: z.core.$ZodIssue): ErrorDetails {
 /** The error handler: one problem, and a log line where an operator has to know. */
 export const answerFailure: ErrorHandler<ApiEnv> = (thrown, c) => {
   const error = normalise(thrown);
-  if (error.fault !== "caller") {
+  // A caller over their rate is no news: the request's own line says it, and a flood shall not fill the log twice.
+  const overRate = error instanceof HttpError && error.status === 429;
+  if (error.fault !== "caller" && !overRate) {
     const level = error.code === "resource_exhausted" ? "warn" : "error";
     (c.var.log ?? createLog())[level]("failure", errorFields(error));
   }

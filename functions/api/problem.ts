@@ -32,6 +32,7 @@ const TITLES = {
   413: "Content too large",
   415: "Unsupported media type",
   416: "Range not satisfiable",
+  422: "Unprocessable content",
   429: "Too many requests",
   499: "Client closed request",
   500: "Internal error",

@@ -23,6 +23,7 @@ import { DataStreamService } from "../../proto/index.ts";
 import type { Api } from "../api/app.ts";
 import { depsFrom } from "../deps.ts";
 import { errorFields } from "../log.ts";
+import { exceededLimit, tooManyRequests } from "../rate-limits.ts";
 import { toConnectError } from "./connect-error.ts";
 import { gzip } from "./gzip.ts";
 import { acknowledgeBatches } from "./stream/acknowledge.ts";
@@ -57,6 +58,8 @@ export function dataStreamRoutes(api: Api): void {
   );
   api.post(`${PREFIX}*`, async (c) => {
     const request = c.req.raw;
+    const exceeded = await exceededLimit(c.env, request, "stream");
+    if (exceeded !== undefined) return refuseFor(exceeded.seconds);
     if (isUnsupportedGrpc(request.headers)) return unsupportedMediaType();
     const path = new URL(request.url).pathname;
     const protocol = path === STREAM_BATCHES ? streamProtocol(request.headers) : undefined;
@@ -147,4 +150,10 @@ function unsupportedMediaType(): Response {
       },
     },
   );
+}
+
+/** In Connect's form; clients of gRPC-Web take any 429 as `unavailable`, and try again too. */
+function refuseFor(seconds: 10 | 60): Response {
+  const { code, message } = tooManyRequests(seconds);
+  return Response.json({ code, message }, { status: 429, headers: { "retry-after": `${seconds}` } });
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { RATE_LIMITS } from "../../core/limits.ts";
 import { convertV4MiniflareOptions, Miniflare, NoOpLog } from "miniflare";
 import { bundleWorker } from "./bundle.ts";
 import { ROOT } from "./paths.ts";
@@ -18,6 +19,8 @@ export interface GatewayOptions {
   /** 0, the default, takes a free one, which then stays the same across `restart`. */
   readonly port?: number;
   readonly portOption?: string;
+  /** Requests of a class in its window. Default: those of core/limits.ts. */
+  readonly rateLimits?: Partial<Record<keyof typeof RATE_LIMITS, number>>;
   /** Module with the Worker's exports. Default functions/gateway.ts. */
   readonly entry?: string;
   /** What the Worker logs, one line a call. Default: errors and warnings go to stderr. */
@@ -69,6 +72,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
             modules: modules.map((module) => ({ ...module, path: `/${module.path}` })),
             bindings: { ...bindings },
             r2Buckets: Object.fromEntries(nodeNumbers().map((n) => [`NODE_${n}`, `node-${n}`])),
+            ratelimits: rateLimiters(options.rateLimits),
             durableObjects: {
               STREAM_SESSIONS: { className: "StreamSession", useSQLite: true },
               DATASET_JOBS: { className: "DatasetJob", useSQLite: true },
@@ -101,6 +105,19 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
 export function nodeNumbers(): number[] {
   return Array.from({ length: NODE_COUNT }, (_, index) => index + 1);
+}
+
+type RateLimiters = Record<string, { namespace_id: string; simple: { limit: number; period: 10 | 60 } }>;
+
+function rateLimiters(changed: GatewayOptions["rateLimits"] = {}): RateLimiters {
+  const classes = Object.keys(RATE_LIMITS) as (keyof typeof RATE_LIMITS)[];
+  return Object.fromEntries(
+    classes.map((name, index) => {
+      const { requests, seconds } = RATE_LIMITS[name];
+      const simple = { limit: changed[name] ?? requests, period: seconds };
+      return [`RATE_${name.toUpperCase()}`, { namespace_id: `${index + 1}`, simple }];
+    }),
+  );
 }
 
 /** Miniflare would end this process on its own at the first signal; when to end is for the caller to decide. */

@@ -3,7 +3,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bootstrap } from "../../scripts/bootstrap.ts";
-import { type Gateway, type GatewayLog, startGateway as start } from "../../scripts/stack/gateway.ts";
+import {
+  type Gateway,
+  type GatewayLog,
+  type GatewayOptions,
+  startGateway as start,
+} from "../../scripts/stack/gateway.ts";
 import { createSigningKeys } from "../../scripts/stack/state.ts";
 import { createDatabase, type TestDatabase } from "./database.ts";
 
@@ -13,7 +18,12 @@ export interface TestGatewayOptions {
   /** Default functions/gateway.ts. */
   readonly entry?: string;
   readonly onLog?: (line: GatewayLog) => void;
+  /** Default: no test meets one by chance. */
+  readonly rateLimits?: GatewayOptions["rateLimits"];
 }
+
+/** Tests make more requests in a second than any caller should. */
+const NO_RATE_LIMITS = { read: 1e9, write: 1e9, stream: 1e9, sign_in: 1e9, address: 1e9 };
 
 export interface TestGateway extends Gateway {
   readonly database: TestDatabase;
@@ -46,6 +56,7 @@ export async function startGateway(options: TestGatewayOptions = {}): Promise<Te
       ISSUER: "urn:cyxcloud:test",
       ...options.bindings,
     },
+    rateLimits: { ...NO_RATE_LIMITS, ...options.rateLimits },
     ...(options.entry !== undefined && { entry: options.entry }),
     ...(options.onLog && { onLog: options.onLog }),
   });
