@@ -1,12 +1,14 @@
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
+import type { KnownKey } from "../core/trust/known-keys.ts";
 import { loadKernels, type Kernels } from "../kernels/index.ts";
 import { Datasets } from "./datasets.ts";
 import { Gateway, type GatewayOptions } from "./http.ts";
+import { Keys } from "./keys.ts";
 import { Objects } from "./objects.ts";
 import { PublicRegistry } from "./registry.ts";
 import { MemoryPinStore, type PinStore } from "./pins.ts";
-import type { Batch } from "./stream/batch.ts";
 import { Shares } from "./shares.ts";
+import type { Batch } from "./stream/batch.ts";
 import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
 import type { StreamOptions } from "./stream/options.ts";
 import { streamBatches } from "./stream/stream.ts";
@@ -16,6 +18,8 @@ import { uploadObject, type UploadFile, type UploadOptions, type UploadResult } 
 export interface DataStreamClientOptions extends GatewayOptions {
   /** Remembers dataset versions between runs; by default for this client's lifetime alone. */
   readonly pins?: PinStore;
+  /** Keys known from outside the gateway: a version that one of them signed counts as pinned. */
+  readonly knownKeys?: readonly KnownKey[];
 }
 
 /** Heap for hashing in the client: a staging area, since item bytes stay in ordinary memory. */
@@ -29,8 +33,10 @@ export class DataStreamClient {
   readonly gateway: Gateway;
   readonly objects: Objects;
   readonly datasets: Datasets;
+  readonly keys: Keys;
   readonly registry: PublicRegistry;
   readonly shares: Shares;
+  readonly #options: DataStreamClientOptions;
   readonly #pins: PinStore;
   #kernels: Promise<Kernels> | undefined;
 
@@ -39,11 +45,11 @@ export class DataStreamClient {
     this.gateway = new Gateway(options);
     this.objects = new Objects(this.gateway);
     this.datasets = new Datasets(this.gateway);
-    this.#pins = options.pins ?? new MemoryPinStore();
+    this.keys = new Keys(this.gateway);
     this.registry = new PublicRegistry(this.gateway);
     this.shares = new Shares(this.gateway);
+    this.#pins = options.pins ?? new MemoryPinStore();
   }
-    this.shares = new Shares(this.gateway);
 
   async uploadObject(
     target: { bucket: string; key: string; sha256?: string },
@@ -67,7 +73,7 @@ export class DataStreamClient {
   /** Fetches and verifies description, schema and manifest of a dataset version. */
   async openDataset(reference: string, accessToken?: string): Promise<VerifiedDataset> {
     const { blake3 } = await this.#loaded();
-    return openDataset(this.#gatewayFor(accessToken), reference, this.#pins, blake3);
+    return openDataset(this.#gatewayFor(accessToken), reference, this.#pins, blake3, this.#knownKeys);
   }
 
   /**
@@ -83,6 +89,7 @@ export class DataStreamClient {
       options.dataset,
       this.#pins,
       blake3,
+      this.#knownKeys,
       options.schemaHash,
     );
     if (accessToken === undefined) {
@@ -95,6 +102,10 @@ export class DataStreamClient {
       accessToken = (await this.datasets.createToken(dataset.info.id)).token;
     }
     yield* streamBatches({ gateway: this.gateway, dataset, accessToken, blake3 }, options);
+  }
+
+  get #knownKeys(): readonly KnownKey[] {
+    return this.#options.knownKeys ?? [];
   }
 
   #gatewayFor(accessToken: string | undefined): Gateway {

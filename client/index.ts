@@ -12,6 +12,8 @@ export type {
   Verification,
   VerifyDepth,
 } from "./datasets.ts";
+export { Keys, type Evidence, type KnownKeyEntry, type KnownKeyScope, type SigningKey } from "./keys.ts";
+export { parseKnownKeys, type KnownKey } from "../core/trust/known-keys.ts";
 export type { Job } from "./jobs.ts";
 export type { BucketOptions, StoredObject } from "./objects.ts";
 export type { NewPublicDataset, PublicDataset, PublicDatasetWithFiles, PublishedFile } from "./registry.ts";

@@ -2,6 +2,7 @@ import { DataStreamError } from "../core/errors.ts";
 
 /** What did not agree with what the client knows by itself. */
 export type VerifiedSubject =
+  | "name"
   | "content hash"
   | "schema"
   | "version"

@@ -32,29 +32,7 @@ CREATE INDEX ON public_files (sha256);
 
 -- Only evidence makes a version verified: it is written by a verification, and goes with the registry's entry.
 CREATE OR REPLACE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
-  SELECT CASE
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      JOIN signing_keys s ON s.public_key = e.public_key AND s.revoked_at IS NULL
-      JOIN known_keys k ON k.public_key = e.public_key AND (k.user_id IS NULL OR k.user_id = who)
-      WHERE e.dataset_id = dataset AND e.kind = 'signature' AND (e.expires_at IS NULL OR e.expires_at > now())
-    ) THEN 1
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      WHERE e.dataset_id = dataset AND e.kind = 'registry' AND (e.expires_at IS NULL OR e.expires_at > now())
-    ) THEN 2
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      JOIN datasets d ON d.id = e.dataset_id
-      JOIN attestors a ON a.public_key = e.public_key AND a.removed_in IS NULL
-      WHERE e.dataset_id = dataset AND e.kind = 'attestation' AND (e.expires_at IS NULL OR e.expires_at > now())
-        AND (SELECT expires_at > now() FROM attestor_lists ORDER BY version DESC LIMIT 1)
-        AND NOT EXISTS (
-          SELECT FROM signing_keys s
-          WHERE s.public_key = e.public_key AND (s.user_id = d.owner_id OR s.revoked_at IS NOT NULL))
-    ) THEN 3
-    ELSE 4
-  END::smallint
+  SELECT LEAST(4::smallint, (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset))
 $$;
 
 CREATE OR REPLACE VIEW dataset_summary AS
@@ -180,31 +158,11 @@ JOIN public_datasets p ON p.name = f.name AND p.version = f.version;
 -- Down Migration
 
 CREATE OR REPLACE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
-  SELECT CASE
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      JOIN signing_keys s ON s.public_key = e.public_key AND s.revoked_at IS NULL
-      JOIN known_keys k ON k.public_key = e.public_key AND (k.user_id IS NULL OR k.user_id = who)
-      WHERE e.dataset_id = dataset AND e.kind = 'signature' AND (e.expires_at IS NULL OR e.expires_at > now())
-    ) THEN 1
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      WHERE e.dataset_id = dataset AND e.kind = 'registry' AND (e.expires_at IS NULL OR e.expires_at > now())
-    ) OR EXISTS (
-      SELECT FROM datasets d JOIN public_datasets p ON p.official_hash = d.content_hash WHERE d.id = dataset
-    ) THEN 2
-    WHEN EXISTS (
-      SELECT FROM dataset_evidence e
-      JOIN datasets d ON d.id = e.dataset_id
-      JOIN attestors a ON a.public_key = e.public_key AND a.removed_in IS NULL
-      WHERE e.dataset_id = dataset AND e.kind = 'attestation' AND (e.expires_at IS NULL OR e.expires_at > now())
-        AND (SELECT expires_at > now() FROM attestor_lists ORDER BY version DESC LIMIT 1)
-        AND NOT EXISTS (
-          SELECT FROM signing_keys s
-          WHERE s.public_key = e.public_key AND (s.user_id = d.owner_id OR s.revoked_at IS NOT NULL))
-    ) THEN 3
-    ELSE 4
-  END::smallint
+  SELECT LEAST(
+    4::smallint,
+    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset),
+    (SELECT 2::smallint FROM datasets d JOIN public_datasets p ON p.official_hash = d.content_hash
+      WHERE d.id = dataset LIMIT 1))
 $$;
 
 CREATE OR REPLACE VIEW dataset_summary AS

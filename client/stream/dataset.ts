@@ -11,10 +11,12 @@ import {
   type DatasetSchema,
 } from "../../core/dataset/schema.ts";
 import { parseDatasetReference } from "../../core/dataset/name.ts";
+import type { KnownKey } from "../../core/trust/known-keys.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import type { Blake3 } from "../../core/ports.ts";
 import type { Dataset } from "../datasets.ts";
 import { path, type Gateway } from "../http.ts";
+import { knownSigner } from "../keys.ts";
 import { checkPin, type PinStore } from "../pins.ts";
 import { VerificationError } from "../verification-error.ts";
 
@@ -29,8 +31,10 @@ export interface VerifiedDataset {
   readonly schema: DatasetSchema;
   readonly count: number;
   readonly totalSize: number;
-  /** Whether the content hash was known before the gateway named it: from the reference or an earlier run. */
+  /** Whether the version is vouched for from outside the gateway: by the reference, an earlier run or a known key. */
   readonly pinned: boolean;
+  /** Name of the known key whose signature of this version was verified here; undefined where there is none. */
+  readonly signedBy: string | undefined;
   /** Files by index, in the order asked. */
   files(indices: readonly number[]): Promise<readonly ManifestFile[]>;
   /** Class index of a file, where the schema takes labels from paths. */
@@ -40,7 +44,8 @@ export interface VerifiedDataset {
 }
 
 /**
- * Fetches description and manifest, and checks both against the reference and the pins.
+ * Fetches description and manifest, checks both against the reference and the pins, and looks for a signature of a
+ * known key.
  * `name@blake3:HEX` pins the files alone; `pinnedSchemaHash` pins what they mean, too.
  * @throws VerificationError naming what differs.
  */
@@ -49,6 +54,7 @@ export async function openDataset(
   reference: string,
   pins: PinStore,
   blake3: Blake3,
+  knownKeys: readonly KnownKey[],
   pinnedSchemaHash?: string,
 ): Promise<VerifiedDataset> {
   const parsed = parseDatasetReference(reference);
@@ -61,6 +67,12 @@ export async function openDataset(
       expected: toHex(wanted),
       actual: info.content_hash,
     });
+  }
+  if (parsed.name !== undefined && parsed.name !== info.name) {
+    throw new VerificationError({ subject: "name", expected: parsed.name, actual: info.name });
+  }
+  if (parsed.owner !== undefined && parsed.owner !== info.owner) {
+    throw new VerificationError({ subject: "name", expected: parsed.owner, actual: info.owner });
   }
   if (parsed.version !== undefined && parsed.version !== info.version) {
     throw new VerificationError({
@@ -102,6 +114,7 @@ export async function openDataset(
     contentHash: info.content_hash,
     schemaHash: info.schema_hash,
   });
+  const signedBy = await knownSigner(gateway, info, knownKeys);
   return {
     info,
     contentHash,
@@ -109,7 +122,8 @@ export async function openDataset(
     schema,
     count: manifest.count,
     totalSize: manifest.totalSize,
-    pinned: wanted !== undefined || seenBefore,
+    pinned: wanted !== undefined || seenBefore || signedBy !== undefined,
+    signedBy,
     files: (indices) => manifest.files(indices),
     label: (filePath) => (schema.labels === "path" ? labelOf(schema, filePath) : undefined),
     view: (filter) => view(manifest.whole, filter),
