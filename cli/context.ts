@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { DataStreamClient } from "../client/client.ts";
 import { invalidArgument } from "../core/errors.ts";
+import { readKnownKeys } from "../companion/known-keys-file.ts";
 import { FilePinStore } from "../companion/pin-file.ts";
 import { Output } from "./output.ts";
 
@@ -24,6 +25,8 @@ export interface Context {
 
 /** A person waits: a gateway that is not there is told within seconds. Streams have more patience of their own. */
 const RETRY = { attempts: 4, firstDelayMs: 200, maxDelayMs: 2_000 } as const;
+/** Keys whose signatures are accepted, whatever a gateway says. */
+export const KNOWN_KEYS_FILE: string = join(homedir(), ".config", "cyxcloud", "known-keys");
 /** Where versions that were seen once are remembered. */
 const PIN_FILE: string = join(homedir(), ".config", "cyxcloud", "pins.json");
 
@@ -48,6 +51,7 @@ export function contextOf(command: Command): Context {
   const client = new DataStreamClient({
     gateway,
     pins: new FilePinStore(PIN_FILE),
+    knownKeys: readKnownKeys(KNOWN_KEYS_FILE),
     retry: RETRY,
     // A token given by hand stands alone: falling back to the user's key would hide what it may not do.
     ...(apiKey === undefined || options.token !== undefined ? {} : { apiKey }),

@@ -1,8 +1,10 @@
 import { Command, CommanderError } from "commander";
 import { registerAdmin } from "./commands/admin.ts";
 import { registerDataset } from "./commands/dataset.ts";
+import { registerKeys } from "./commands/keys.ts";
 import { registerObjects } from "./commands/objects.ts";
 import { registerPublic } from "./commands/public.ts";
+import { registerReceipt } from "./commands/receipt.ts";
 import { registerStream } from "./commands/stream.ts";
 import { registerUpload } from "./commands/upload.ts";
 import { registerUsers } from "./commands/users.ts";
@@ -35,7 +37,9 @@ for (const register of [
   registerDataset,
   registerPublic,
   registerStream,
+  registerReceipt,
   registerAdmin,
+  registerKeys,
   registerUsers,
 ])
   register(program);

@@ -6,6 +6,7 @@ import { contextOf } from "../context.ts";
 import { durationSeconds } from "../duration.ts";
 import { bytes, fields, shortHash, table, time } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
+import { registerSigning } from "./signing.ts";
 import { registerShares } from "./shares.ts";
 
 export function registerDataset(program: Command): void {
@@ -13,6 +14,7 @@ export function registerDataset(program: Command): void {
   registerCreate(dataset);
   registerInspect(dataset);
   registerVerify(dataset);
+  registerSigning(dataset);
   registerToken(dataset);
   registerShares(dataset);
 }

@@ -46,7 +46,7 @@ export function registerStream(program: Command): void {
         throw invalidArgument("to", "give either --to FOLDER or --count.");
       const folder = to === undefined ? undefined : resolve(to);
       const progress = new Progress(output, "Streaming");
-      const measured = { batches: 0, items: 0, bytes: 0, transcript: "" };
+      const measured = { batches: 0, items: 0, bytes: 0, transcript: "", stream_id: "" };
       const started = performance.now();
       await withProgress(progress, async () => {
         for await (const batch of client.streamBatches(streamOptions(name, options))) {
@@ -57,6 +57,7 @@ export function registerStream(program: Command): void {
           measured.batches += 1;
           measured.items += batch.items.length;
           measured.bytes += batch.items.reduce((sum, item) => sum + item.byteLength, 0);
+          measured.stream_id = batch.streamId;
           measured.transcript = toHex(batch.transcriptHead);
           progress.update(batch.index + 1, batch.totalBatches);
         }
@@ -75,6 +76,7 @@ export function registerStream(program: Command): void {
           Size: bytes(result.bytes),
           Speed: `${result.mb_per_second.toFixed(1)} MB/s`,
           Transcript: result.transcript,
+          Stream: result.stream_id,
         }),
       );
     });
