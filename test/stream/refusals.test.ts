@@ -241,15 +241,15 @@ describe("access", () => {
       gateway,
       noiseFiles(4, () => 10),
     );
-    const { token } = await foreign.token();
     await gateway.database.sql.query({
       text: "UPDATE datasets SET owner_id = $1 WHERE id = $2",
       values: [stranger?.["id"] as string, foreign.id],
     });
     await gateway.database.sql.query({
-      text: "INSERT INTO dataset_shares (dataset_id, shared_with_user_id, permissions) VALUES ($1, $2, '{read,stream}')",
-      values: [foreign.id, gateway.owner.userId],
+      text: "SELECT put_share($1, $2, $3, '{read,stream}', NULL)",
+      values: [foreign.id, stranger?.["id"] as string, gateway.owner.userId],
     });
+    const { token } = await foreign.token();
     const init = { datasetId: foreign.id, accessToken: token };
     const { code, message } = await refused({ ...init, maxTrustLevel: 2 });
     expect(code).toBe("permission_denied");

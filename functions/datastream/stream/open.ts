@@ -8,7 +8,9 @@ import { bearerCredential } from "../../auth.ts";
 import type { Deps } from "../../deps.ts";
 import type { Env } from "../../env.ts";
 import { openInvocation } from "../../invocation.ts";
-import type { LogFields } from "../../log.ts";
+import { errorFields, type LogFields } from "../../log.ts";
+
+import { watchAccess } from "./access-watch.ts";
 import { AheadBudget } from "./ahead.ts";
 import { gatedSql, InvocationBudget } from "./budget.ts";
 import { planStream } from "./plan.ts";
@@ -23,7 +25,9 @@ export interface RunningStream {
   /** For the line that is logged when the stream ends. */
   readonly fields: LogFields;
   next(): Promise<StreamMessage | StreamEnd>;
-  /** Call it always; more than once has no effect. */
+  /** Ends the stream early; `next` throws the reason. What was handed out last stays readable until the next call. */
+  end(reason: DataStreamError): void;
+  /** Call it always, when nobody reads any more; more than once has no effect. */
   close(): void;
   readonly sent: number;
 }
@@ -79,18 +83,29 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
       batchHash: request.batchHash,
     });
     const leave = ahead.join();
+    const fields = {
+      dataset_id: dataset.id,
+      stream_id: streamId,
+      epoch,
+      rank,
+      world_size: worldSize,
+      lease: windows.lease,
+    };
+    // A reader that stands still asks for nothing, so that nothing else would notice.
+    const unwatch = watchAccess(windows, (error) => {
+      deps.log.info("stream_access_ended", { ...fields, ...errorFields(error) });
+      producer.end(error);
+    });
     return {
       streamId,
-      fields: {
-        dataset_id: dataset.id,
-        stream_id: streamId,
-        epoch,
-        rank,
-        world_size: worldSize,
-        lease: windows.lease,
-      },
+      fields,
       next: () => producer.next(),
+      end: (reason) => {
+        unwatch();
+        producer.end(reason);
+      },
       close: () => {
+        unwatch();
         producer.close();
         plan.release();
         leave();

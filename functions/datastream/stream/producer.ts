@@ -70,10 +70,20 @@ export class BatchProducer {
   /**
    * The next message, or how the response ends. It takes back the memory of the message before. Never call it
    * twice at once.
-   * @throws whatever ends the stream early: nothing of the batch that failed was handed out.
+   * @throws whatever ends the stream early, or the reason given to `end`: nothing of the batch that failed was
+   *   handed out.
    */
   async next(): Promise<StreamMessage | StreamEnd> {
     this.#giveBack();
+    try {
+      this.#stop.signal.throwIfAborted();
+      return await this.#take();
+    } catch (error) {
+      throw this.#stop.signal.aborted ? this.#stop.signal.reason : error;
+    }
+  }
+
+  async #take(): Promise<StreamMessage | StreamEnd> {
     const ahead = this.#ahead;
     this.#ahead = undefined;
     const checked = this.#windows.checkAccess();
@@ -96,17 +106,25 @@ export class BatchProducer {
     return { kind: "batch", bytes: produced.slot.bytes };
   }
 
-  /** Ends all work and gives all memory back. More than once has no effect. */
-  close(): void {
+  /**
+   * Ends all work: `next` throws the reason from now on. The message handed out last stays as it is, as it may be on
+   * its way to a reader that stands still; its memory comes back with the next call of `next` or `close`.
+   */
+  end(reason: DataStreamError): void {
     if (this.#stop.signal.aborted) return;
-    this.#stop.abort();
-    this.#giveBack();
+    this.#stop.abort(reason);
     this.#open?.reader.close();
     // One that is still being written to is given back when its writer ends.
     this.#ahead?.then(
       (made) => made?.kind === "batch" && made.slot.release(),
       () => undefined,
     );
+  }
+
+  /** Ends all work and gives all memory back: nobody reads the last message any more. More than once has no effect. */
+  close(): void {
+    this.end(canceled());
+    this.#giveBack();
   }
 
   #giveBack(): void {

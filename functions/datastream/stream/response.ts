@@ -37,7 +37,7 @@ export function streamResponse(
       ? undefined
       : setTimeout(() => {
           late = true;
-          stream.close();
+          stream.end(new DataStreamError("canceled", "The time that the client set for the call is over."));
         }, deadline);
   const body = new ReadableStream<Uint8Array>(
     {

@@ -95,6 +95,11 @@ export class Windows {
     return this.#prepare(this.#windowLength());
   }
 
+  /** Milliseconds until `checkAccess` asks again; at least 1. */
+  get nextCheckMs(): number {
+    return Math.max(1, this.#checkedAt + REVOCATION_CHECK_MS - this.#deps.clock.now());
+  }
+
   /** Asks again whether token and trust hold, unless that was done a moment ago. @throws `unauthenticated` */
   async checkAccess(): Promise<void> {
     if (this.#deps.clock.now() - this.#checkedAt >= REVOCATION_CHECK_MS) await this.#locate([]);
