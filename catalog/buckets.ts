@@ -1,4 +1,5 @@
 /** Buckets: a name space of one owner, and the geometry of the chunks written to it. */
+import { LIST_MAX_ENTRIES } from "../core/limits.ts";
 import type { Sql, SqlRow } from "../core/ports.ts";
 import { numberOf, onlyRow, statement, textOf } from "./sql.ts";
 
@@ -40,11 +41,16 @@ export async function findBucket(sql: Sql, ownerId: string, name: string): Promi
   return rows.map(parseBucket)[0];
 }
 
-/** All buckets of an owner, by name. */
-export async function listBuckets(sql: Sql, ownerId: string): Promise<Bucket[]> {
-  const rows = await sql.query(
-    statement`SELECT * FROM buckets WHERE owner_id = ${ownerId} ORDER BY name COLLATE "C"`,
-  );
+/** Buckets of an owner by name, after `after`; the gateway's own, which begin with a dot, are not shown. */
+export async function listBuckets(
+  sql: Sql,
+  ownerId: string,
+  { after = "", limit = LIST_MAX_ENTRIES }: { readonly after?: string; readonly limit?: number } = {},
+): Promise<Bucket[]> {
+  const rows = await sql.query(statement`
+    SELECT * FROM buckets
+    WHERE owner_id = ${ownerId} AND name COLLATE "C" > ${after} AND NOT starts_with(name, '.')
+    ORDER BY name COLLATE "C" LIMIT ${limit}`);
   return rows.map(parseBucket);
 }
 

@@ -5,6 +5,7 @@
 import type { Standing } from "../core/access/scopes.ts";
 import type { DatasetReference } from "../core/dataset/name.ts";
 import type { TrustLevel } from "../core/dataset/trust.ts";
+import { LIST_MAX_ENTRIES } from "../core/limits.ts";
 import type { Sql, SqlRow } from "../core/ports.ts";
 import { booleanOf, bytesOf, dateOf, nullable, numberOf, statement, textOf, textsOf } from "./sql.ts";
 
@@ -142,11 +143,12 @@ export async function listDatasets(
   return rows.map(parseDataset);
 }
 
-/** All versions of one name that the user can reach, newest first. */
+/** Versions of one name that the user can reach, newest first, from below a version number on. */
 export async function listVersions(
   sql: Sql,
   userId: string,
   dataset: Pick<DatasetRow, "ownerId" | "name">,
+  page: { readonly below?: number | undefined; readonly limit?: number } = {},
 ): Promise<readonly DatasetRow[]> {
   const { text, values } = statement`
     FROM dataset_summary d
@@ -155,7 +157,8 @@ export async function listVersions(
         SELECT FROM dataset_shares s WHERE s.dataset_id = d.id AND s.shared_with_user_id = ${userId}::uuid
           AND (s.expires_at IS NULL OR s.expires_at > now())))
       AND d.owner_id = ${dataset.ownerId} AND d.name = ${dataset.name}
-    ORDER BY d.version DESC`;
+      AND (${page.below ?? null}::integer IS NULL OR d.version < ${page.below ?? null})
+    ORDER BY d.version DESC LIMIT ${page.limit ?? LIST_MAX_ENTRIES}`;
   const rows = await sql.query({ text: `SELECT ${datasetColumns("$1::uuid")} ${text}`, values });
   return rows.map(parseDataset);
 }

@@ -85,11 +85,16 @@ export class Datasets {
 
   /** All versions of the dataset's name, newest first. */
   async versions(reference: string): Promise<readonly Dataset[]> {
-    const { versions } = await this.#gateway.json<{ versions: Dataset[] }>(
-      "GET",
-      path("api", "datasets", reference, "versions"),
-    );
-    return versions;
+    const all: Dataset[] = [];
+    for (let cursor: string | undefined; ;) {
+      const page: { versions: Dataset[]; next_cursor: string | null } = await this.#gateway.json(
+        "GET",
+        `${path("api", "datasets", reference, "versions")}${query({ cursor })}`,
+      );
+      all.push(...page.versions);
+      if (page.next_cursor === null) return all;
+      cursor = page.next_cursor;
+    }
   }
 
   /** Every dataset that the caller can see, by its newest version, page by page. */

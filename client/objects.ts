@@ -17,6 +17,13 @@ export interface BucketOptions {
   readonly parityShards?: number;
 }
 
+interface Bucket {
+  readonly name: string;
+  readonly chunk_bytes: number;
+  readonly data_shards: number;
+  readonly parity_shards: number;
+}
+
 /** Stored objects and their buckets. */
 export class Objects {
   readonly #gateway: Gateway;
@@ -36,13 +43,18 @@ export class Objects {
     });
   }
 
-  async buckets(): Promise<
-    readonly { name: string; chunk_bytes: number; data_shards: number; parity_shards: number }[]
-  > {
-    const answer = await this.#gateway.json<{
-      buckets: { name: string; chunk_bytes: number; data_shards: number; parity_shards: number }[];
-    }>("GET", "/api/buckets");
-    return answer.buckets;
+  /** All buckets of the user, by name. */
+  async buckets(): Promise<readonly Bucket[]> {
+    const all: Bucket[] = [];
+    for (let cursor: string | undefined; ;) {
+      const page: { buckets: Bucket[]; next_cursor: string | null } = await this.#gateway.json(
+        "GET",
+        `/api/buckets${query({ cursor })}`,
+      );
+      all.push(...page.buckets);
+      if (page.next_cursor === null) return all;
+      cursor = page.next_cursor;
+    }
   }
 
   /** Objects whose key begins with `prefix`, in byte order of their keys. */

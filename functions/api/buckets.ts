@@ -1,10 +1,16 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { type Bucket, ensureBucket, listBuckets } from "../../catalog/buckets.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
-import { CHUNK_DEFAULT_BYTES, CHUNK_MAX_BYTES, CHUNK_MIN_BYTES } from "../../core/limits.ts";
+import {
+  CHUNK_DEFAULT_BYTES,
+  CHUNK_MAX_BYTES,
+  CHUNK_MIN_BYTES,
+  LIST_MAX_ENTRIES,
+} from "../../core/limits.ts";
 import { type Api, needsApiKey } from "./app.ts";
+import { decodeCursor, encodeCursor } from "./cursor.ts";
 import { problems } from "./problem.ts";
-import { BucketName, jsonAnswer, optionalJson } from "./schemas.ts";
+import { BucketName, Cursor, jsonAnswer, optionalJson, pageLimit } from "./schemas.ts";
 
 const DEFAULTS = { chunkBytes: CHUNK_DEFAULT_BYTES, dataShards: 4, parityShards: 2 };
 
@@ -18,7 +24,9 @@ const BucketSchema = z
   .openapi("Bucket", {
     example: { name: "datasets", chunk_bytes: 16777216, data_shards: 4, parity_shards: 2 },
   });
-const BucketList = z.object({ buckets: z.array(BucketSchema) }).openapi("BucketList");
+const BucketList = z
+  .object({ buckets: z.array(BucketSchema), next_cursor: Cursor.nullable() })
+  .openapi("BucketList");
 
 const createBucketRoute = createRoute({
   method: "put",
@@ -54,7 +62,8 @@ const listBucketsRoute = createRoute({
   tags: ["buckets"],
   summary: "List your buckets",
   ...needsApiKey,
-  responses: { 200: jsonAnswer(BucketList, "By name"), ...problems(401) },
+  request: { query: z.strictObject({ cursor: Cursor.optional(), limit: pageLimit(LIST_MAX_ENTRIES) }) },
+  responses: { 200: jsonAnswer(BucketList, "By name"), ...problems(400, 401) },
 });
 
 export function registerBuckets(api: Api): void {
@@ -83,8 +92,13 @@ export function registerBuckets(api: Api): void {
   });
 
   api.openapi(listBucketsRoute, async (c) => {
-    const buckets = await listBuckets(c.var.deps.sql, c.var.user.id);
-    return c.json({ buckets: buckets.filter(({ name }) => !name.startsWith(".")).map(shown) }, 200);
+    const { cursor, limit } = c.req.valid("query");
+    const after = cursor === undefined ? "" : decodeCursor(cursor);
+    const rows = await listBuckets(c.var.deps.sql, c.var.user.id, { after, limit: limit + 1 });
+    const buckets = rows.slice(0, limit);
+    const last = rows.length > limit ? buckets.at(-1) : undefined;
+    const next_cursor = last === undefined ? null : encodeCursor(last.name);
+    return c.json({ buckets: buckets.map(shown), next_cursor }, 200);
   });
 }
 

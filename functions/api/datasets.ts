@@ -60,7 +60,9 @@ const Report = z
       .nullable(),
     trust_level: TrustLevel,
     trust: TrustLabel,
-    previous_trust_level: TrustLevel.openapi({ description: "Before a match with the public registry counted" }),
+    previous_trust_level: TrustLevel.openapi({
+      description: "Before a match with the public registry counted",
+    }),
     previous_trust: TrustLabel,
     verified_at: Time,
   })
@@ -160,11 +162,16 @@ const versionsRoute = createRoute({
   tags: ["datasets"],
   summary: "List the versions of a dataset, newest first",
   ...needsApiKey,
-  request: { params: DatasetParams },
+  request: {
+    params: DatasetParams,
+    query: z.strictObject({ cursor: Cursor.optional(), limit: pageLimit(LIST_MAX_ENTRIES) }),
+  },
   responses: {
     200: jsonAnswer(
-      z.object({ versions: z.array(DatasetSchema) }).openapi("DatasetVersions"),
-      "All that you can reach",
+      z
+        .object({ versions: z.array(DatasetSchema), next_cursor: Cursor.nullable() })
+        .openapi("DatasetVersions"),
+      "Those that you can reach",
     ),
     ...problems(400, 401, 403, 404),
   },
@@ -271,8 +278,13 @@ export function registerDatasets(api: Api): void {
   api.openapi(versionsRoute, async (c) => {
     const { deps, user } = c.var;
     const { dataset } = await accessOf(c, c.req.valid("param").ref, "describe");
-    const versions = await listVersions(deps.sql, user.id, dataset);
-    return c.json({ versions: versions.map((version) => shownDataset(version, user.id)) }, 200);
+    const { cursor, limit } = c.req.valid("query");
+    const below = cursor === undefined ? undefined : indexOf(cursor);
+    const rows = await listVersions(deps.sql, user.id, dataset, { below, limit: limit + 1 });
+    const versions = rows.slice(0, limit);
+    const last = rows.length > limit ? versions.at(-1) : undefined;
+    const next_cursor = last === undefined ? null : encodeCursor(String(last.version));
+    return c.json({ versions: versions.map((version) => shownDataset(version, user.id)), next_cursor }, 200);
   });
 
   api.openapi(deleteRoute, async (c) => {

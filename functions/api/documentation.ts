@@ -1,8 +1,9 @@
-/** `/openapi.json`: OpenAPI 3.1 made from the routes themselves. */
+/** `/openapi.json`: OpenAPI 3.1 made from the routes themselves, and `/docs`: the same for people. */
 import { IDEMPOTENCY_KEY_MAX_CHARS } from "../../core/limits.ts";
 import type { Api } from "./app.ts";
 import { IDEMPOTENCY_HEADER } from "./idempotency.ts";
 import { PROBLEM_TYPE } from "./problem.ts";
+import { type ReferenceDocument, referencePage, STYLE } from "./reference-page.ts";
 
 const INFO = {
   title: "CyxCloud DataStream",
@@ -28,15 +29,21 @@ export function registerDocumentation(api: Api): void {
     bearerFormat: "JWT",
     description: "An access token of one dataset version: reads or streams that version alone.",
   });
-  let document: string | undefined;
+  let document: Document | undefined;
   api.get("/openapi.json", (c) => {
-    document ??= JSON.stringify(describe(api));
-    return c.body(document, 200, {
-      "content-type": "application/json",
-      "cache-control": "public, max-age=300",
-    });
+    document ??= describe(api);
+    return c.json(document, 200, { "cache-control": CACHE });
   });
+  api.get("/docs", (c) => {
+    document ??= describe(api);
+    return c.html(referencePage(document as ReferenceDocument), 200, { "cache-control": CACHE });
+  });
+  api.get("/docs/style.css", (c) =>
+    c.body(STYLE, 200, { "content-type": "text/css; charset=utf-8", "cache-control": CACHE }),
+  );
 }
+
+const CACHE = "public, max-age=300";
 
 type Document = ReturnType<Api["getOpenAPI31Document"]>;
 

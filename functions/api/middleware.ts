@@ -31,13 +31,35 @@ export const recordRequest: MiddlewareHandler<ApiEnv> = async (c, next) => {
 };
 
 /** Answers hold what users stored: no browser may guess a type, run or frame any of it. */
-export const protectAnswer: MiddlewareHandler = secureHeaders({
-  contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], sandbox: [] },
+export const protectAnswer: MiddlewareHandler = (c, next) =>
+  c.req.path === "/docs" ? protectPage(c, next) : protectData(c, next);
+
+const PROTECTION = {
+  strictTransportSecurity: "max-age=63072000; includeSubDomains",
+  xFrameOptions: "DENY",
+  permissionsPolicy: { camera: [], geolocation: [], microphone: [], payment: [], usb: [] },
   xXssProtection: false,
   xDownloadOptions: false,
   xPermittedCrossDomainPolicies: false,
   xDnsPrefetchControl: false,
   originAgentCluster: false,
+};
+
+const protectData = secureHeaders({
+  ...PROTECTION,
+  contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], sandbox: [] },
+});
+
+/** The one page: it runs nothing, and has a stylesheet beside it. */
+const protectPage = secureHeaders({
+  ...PROTECTION,
+  contentSecurityPolicy: {
+    defaultSrc: ["'none'"],
+    styleSrc: ["'self'"],
+    baseUri: ["'none'"],
+    formAction: ["'none'"],
+    frameAncestors: ["'none'"],
+  },
 });
 
 /** Pages of any origin may call: who asks is told by a header, never by a cookie that a browser adds by itself. */

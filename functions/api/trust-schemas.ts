@@ -22,13 +22,10 @@ export const EnvelopeSchema: z.ZodType<ShownEnvelope> = z
       .string()
       .max(128)
       .openapi({ example: "application/vnd.cyxcloud.dataset-statement.v1+json" }),
-    payload: z
-      .string()
-      .max(ENVELOPE_MAX_BYTES)
-      .openapi({
-        description: "Base64 of the statement's canonical JSON",
-        example: "eyJjb250ZW50X2hhc2giOiI3Zj…",
-      }),
+    payload: z.string().max(ENVELOPE_MAX_BYTES).openapi({
+      description: "Base64 of the statement's canonical JSON",
+      example: "eyJjb250ZW50X2hhc2giOiI3Zj…",
+    }),
     signatures: z
       .array(
         z.strictObject({

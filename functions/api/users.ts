@@ -1,7 +1,6 @@
 /** Users and their API keys: administrators create users, everyone manages their own keys. */
 import { createRoute, z } from "@hono/zod-openapi";
 import {
-  type ApiKeyPosition,
   type ApiKeyRow,
   createApiKey,
   createUser,
@@ -14,12 +13,12 @@ import {
   type UserRow,
 } from "../../catalog/users.ts";
 import { isUuid } from "../../core/dataset/name.ts";
-import { DataStreamError, invalidArgument } from "../../core/errors.ts";
+import { DataStreamError } from "../../core/errors.ts";
 import { API_KEYS_MAX_PER_USER, LIST_MAX_ENTRIES } from "../../core/limits.ts";
 import type { Sql } from "../../core/ports.ts";
 import { hashApiKey, newApiKey } from "../auth.ts";
 import { type Api, needsAdmin, needsApiKey } from "./app.ts";
-import { decodeCursor, encodeCursor } from "./cursor.ts";
+import { decodeCursor, decodePosition, encodeCursor, positionCursor } from "./cursor.ts";
 import { problems } from "./problem.ts";
 import { Cursor, jsonAnswer, jsonBody, KeyName, pageLimit, Time, Uuid } from "./schemas.ts";
 
@@ -179,11 +178,11 @@ export function registerUsers(api: Api): void {
     const { sql } = c.var.deps;
     const userId = await userMeant(sql, c.var.user, c.req.valid("param").user);
     const { cursor, limit } = c.req.valid("query");
-    const after = cursor === undefined ? undefined : positionOf(cursor);
+    const after = decodePosition(cursor);
     const rows = await listApiKeys(sql, userId, { after, limit: limit + 1 });
     const keys = rows.slice(0, limit);
     const last = rows.length > limit ? keys.at(-1) : undefined;
-    const next_cursor = last === undefined ? null : encodeCursor(`${last.createdAt.getTime()}/${last.id}`);
+    const next_cursor = last === undefined ? null : positionCursor(last);
     return c.json({ api_keys: keys.map(shownKey), next_cursor }, 200);
   });
 
@@ -231,12 +230,4 @@ function shownKey(key: ApiKeyRow): z.infer<typeof ApiKeySchema> {
     created_at: key.createdAt.toISOString(),
     revoked_at: key.revokedAt?.toISOString() ?? null,
   };
-}
-
-function positionOf(cursor: string): ApiKeyPosition {
-  const [time, id = ""] = decodeCursor(cursor).split("/");
-  const createdAtMs = Number(time);
-  if (Number.isSafeInteger(createdAtMs) && isUuid(id) && Math.abs(createdAtMs) < 4e12)
-    return { createdAtMs, id };
-  throw invalidArgument("cursor", "use `next_cursor` of an earlier answer, or leave it out.");
 }

@@ -39,6 +39,33 @@ describe("the OpenAPI document", () => {
   });
 });
 
+describe("the reference page", () => {
+  test("shows every operation and schema, runs nothing and asks no other host", async () => {
+    const page = await fetch(new URL("/docs", gateway.url));
+    expect(page.status).toBe(200);
+    expect(page.headers.get("content-type")).toMatch(/^text\/html/);
+    expect(page.headers.get("content-security-policy")).not.toContain("script-src");
+    const text = await page.text();
+    const { paths, components } = client.document as unknown as {
+      paths: Record<string, Record<string, { summary: string }>>;
+      components: { schemas: Record<string, unknown> };
+    };
+    for (const [path, item] of Object.entries(paths)) {
+      for (const method of Object.keys(item)) expect(text).toContain(`id="${method}-${path}"`);
+    }
+    for (const name of Object.keys(components.schemas)) expect(text).toContain(`id="schema-${name}"`);
+    expect(text).not.toMatch(/<script|https?:\/\/|undefined|\[object /);
+    const links = [...text.matchAll(/(?:href|src)="([^#"][^"]*)"/g)].map(([, link]) => link);
+    expect([...new Set(links)].toSorted()).toEqual(["/docs/style.css", "/openapi.json"]);
+    const anchors = [...text.matchAll(/href="#([^"]+)"/g)].map(([, anchor]) =>
+      decodeURIComponent(anchor as string),
+    );
+    for (const anchor of anchors) expect(text).toContain(`id="${anchor}"`);
+    const style = await fetch(new URL("/docs/style.css", gateway.url));
+    expect(style.headers.get("content-type")).toMatch(/^text\/css/);
+  });
+});
+
 describe("every answer", () => {
   test("carries an id and headers that keep it from being stored, guessed, framed or run", async () => {
     for (const path of ["/healthz", "/api/buckets", "/nothing", "/api/nothing"]) {

@@ -203,3 +203,94 @@ describe("a POST with an idempotency key", () => {
     }
   });
 });
+
+describe("lists", () => {
+  test("of buckets and of versions go on where the last page ended", async () => {
+    const gateway = await startGateway();
+    try {
+      const client = await documentedClient(gateway);
+      const names = ["alpha", "beta", "delta", "gamma", "omega"];
+      for (const name of names.toReversed()) await client.json("PUT", `/api/buckets/${name}`);
+      const first = await client.json("GET", "/api/buckets?limit=3");
+      const rest = await client.json("GET", `/api/buckets?limit=3&cursor=${first.body.next_cursor}`);
+      const listed = [...first.body.buckets, ...rest.body.buckets] as { name: string }[];
+      expect(listed.map(({ name }) => name)).toEqual(names);
+      expect(rest.body.next_cursor).toBeNull();
+      expect(await client.json("GET", "/api/buckets?limit=1001")).toMatchObject({
+        status: 400,
+        body: { limit: 1000 },
+      });
+      expect(await client.json("GET", "/api/buckets?page=2")).toMatchObject({
+        status: 400,
+        body: { field: "page" },
+      });
+    } finally {
+      await gateway.stop();
+    }
+  });
+
+  test("all have a cursor and a limit of at most 1,000", async () => {
+    const gateway = await startGateway();
+    try {
+      const { document } = await documentedClient(gateway);
+      const unpaged = Object.entries(document.paths)
+        .filter(
+          ([, { get }]) => get !== undefined && /^List /.test(`${(get as { summary?: string }).summary}`),
+        )
+        .filter(([, { get }]) => {
+          const { parameters = [] } = get as { parameters?: { name: string }[] };
+          return !["cursor", "limit"].every((name) => parameters.some((each) => each.name === name));
+        })
+        .map(([path]) => path);
+      // A gateway has as many storage nodes as bindings.
+      expect(unpaged).toEqual(["/api/nodes"]);
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
+
+test("every surface sends the headers that protect its answers", async () => {
+  const gateway = await startGateway();
+  try {
+    const answers = await Promise.all([
+      gateway.request("/healthz"),
+      gateway.request("/openapi.json"),
+      gateway.request("/docs"),
+      gateway.request("/.well-known/jwks.json"),
+      gateway.request("/api/buckets"),
+      gateway.request("/api/buckets", { method: "POST" }),
+      gateway.request("/api/buckets", { headers: { authorization: "Bearer x" } }),
+      gateway.request("/nothing"),
+      gateway.request(SERVICE, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: "{}",
+      }),
+      gateway.request(SERVICE, { method: "POST", headers: { "content-type": "application/grpc" }, body: "" }),
+      gateway.request("/cyxcloud.datastream.DataStreamService/StreamBatches", {
+        method: "POST",
+        headers: { "content-type": "application/connect+proto" },
+        body: new Uint8Array(5),
+      }),
+    ]);
+    for (const { headers, url, status } of answers) {
+      const name = `${url} ${status}`;
+      expect(headers.get("strict-transport-security"), name).toMatch(/^max-age=\d{8,}/);
+      expect(headers.get("x-content-type-options"), name).toBe("nosniff");
+      expect(headers.get("x-frame-options"), name).toBe("DENY");
+      expect(headers.get("referrer-policy"), name).toBe("no-referrer");
+      expect(headers.get("permissions-policy"), name).toContain("camera=()");
+      expect(headers.get("cross-origin-opener-policy"), name).toBe("same-origin");
+      expect(headers.get("content-security-policy"), name).toMatch(
+        /default-src 'none'.*frame-ancestors 'none'/,
+      );
+      expect(headers.get("x-request-id"), name).toMatch(/^[0-9a-f-]{36}$/);
+      expect(headers.get("cache-control"), name).not.toBeNull();
+      expect(headers.get("server"), name).toBeNull();
+      expect(headers.get("x-powered-by"), name).toBeNull();
+    }
+  } finally {
+    await gateway.stop();
+  }
+});
