@@ -5,6 +5,7 @@ import { Datasets } from "./datasets.ts";
 import { Gateway, type GatewayOptions } from "./http.ts";
 import { Keys } from "./keys.ts";
 import { Objects } from "./objects.ts";
+import { Receipts } from "./receipts.ts";
 import { PublicRegistry } from "./registry.ts";
 import { MemoryPinStore, type PinStore } from "./pins.ts";
 import { Shares } from "./shares.ts";
@@ -33,6 +34,7 @@ export class DataStreamClient {
   readonly gateway: Gateway;
   readonly objects: Objects;
   readonly datasets: Datasets;
+  readonly receipts: Receipts;
   readonly keys: Keys;
   readonly registry: PublicRegistry;
   readonly shares: Shares;
@@ -45,6 +47,7 @@ export class DataStreamClient {
     this.gateway = new Gateway(options);
     this.objects = new Objects(this.gateway);
     this.datasets = new Datasets(this.gateway);
+    this.receipts = new Receipts(this.gateway);
     this.keys = new Keys(this.gateway);
     this.registry = new PublicRegistry(this.gateway);
     this.shares = new Shares(this.gateway);

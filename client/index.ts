@@ -21,3 +21,5 @@ export type { UploadFile, UploadOptions, UploadProgress, UploadResult } from "./
 export type { Batch, StreamPosition } from "./stream/batch.ts";
 export type { StreamOptions } from "./stream/options.ts";
 export type { VerifiedDataset } from "./stream/dataset.ts";
+export { readReceipt, verifyReceipt } from "./receipts.ts";
+export type { ReceiptEvidence, VerifiedReceipt } from "../core/stream/receipt-verify.ts";

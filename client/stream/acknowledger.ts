@@ -1,5 +1,7 @@
 import { create, toJson } from "@bufbuild/protobuf";
 import { AckBatchesRequestSchema } from "../../proto/index.ts";
+import { signConsumerStatement } from "../../core/stream/consumer-statement.ts";
+import type { KeyPair } from "../../core/trust/ed25519.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { Gateway } from "../http.ts";
 
@@ -12,6 +14,14 @@ export interface Acknowledgement {
   readonly checkpoint: boolean;
 }
 
+export interface AcknowledgedStream {
+  readonly datasetId: string;
+  readonly accessToken: string;
+  readonly streamId: string;
+  readonly rank: number;
+  readonly consumerKey: KeyPair | undefined;
+}
+
 /**
  * Sends acknowledgements in the background, one call at a time; what piles up meanwhile is
  * merged into the newest. A passing failure is made good by the next one, since they are
@@ -19,15 +29,12 @@ export interface Acknowledgement {
  */
 export class Acknowledger {
   readonly #gateway: Gateway;
-  readonly #stream: { datasetId: string; accessToken: string; streamId: string; rank: number };
+  readonly #stream: AcknowledgedStream;
   #waiting: Acknowledgement | undefined;
   #sending: Promise<void> | undefined;
   #failure: DataStreamError | undefined;
 
-  constructor(
-    gateway: Gateway,
-    stream: { datasetId: string; accessToken: string; streamId: string; rank: number },
-  ) {
+  constructor(gateway: Gateway, stream: AcknowledgedStream) {
     this.#gateway = gateway;
     this.#stream = stream;
   }
@@ -55,8 +62,18 @@ export class Acknowledger {
   }
 
   async #send(acknowledgement: Acknowledgement): Promise<void> {
+    const { consumerKey, ...stream } = this.#stream;
+    const { epoch, transcriptHead: head } = acknowledgement;
+    const lease = Number(acknowledgement.lease);
+    const signed =
+      consumerKey &&
+      signConsumerStatement(
+        { ...stream, epoch, lease, batches: acknowledgement.batchIndex + 1, head },
+        consumerKey,
+      );
     const request = create(AckBatchesRequestSchema, {
-      ...this.#stream,
+      ...stream,
+      ...(signed && { consumerKey: signed.publicKey, consumerSignature: signed.signature }),
       epoch: acknowledgement.epoch,
       lease: acknowledgement.lease,
       batchIndex: BigInt(acknowledgement.batchIndex),

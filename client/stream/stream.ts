@@ -83,6 +83,7 @@ class StreamRun {
       accessToken: context.accessToken,
       streamId: this.#streamId,
       rank: this.#rank,
+      consumerKey: options.consumerKey,
     });
   }
 

@@ -116,7 +116,7 @@ function filterOf(value: unknown): DatasetFilter | undefined {
   const texts = Array.isArray(globs) && globs.every((glob) => typeof glob === "string") ? globs : undefined;
   return {
     ...(typeof prefix === "string" && { prefix }),
-    ...(texts && { globs: texts as string[] }),
+    ...(texts && { globs: texts }),
   };
 }
 

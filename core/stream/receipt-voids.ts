@@ -42,23 +42,22 @@ export function voidedAcknowledgements(
 ): ReadonlyMap<number, VoidedAcknowledgement> {
   const voids = new Map<number, VoidedAcknowledgement>();
   const rewinds = new Map<string, Limit>();
-  const epochs = new Map<number, { running: Start; later: Start | undefined }>();
+  const epochs = new Map<number, { running: Start; readonly later: Start[] }>();
   // From the last to the first: a generation's leases all come before those of the next.
   for (const each of leases.toReversed()) {
     const { lease, generation, epoch, rank, worldSize, startIndex, firstBatch, acknowledged } = each;
     const known = epochs.get(epoch);
-    const state = known ?? { running: { generation, startIndex, lease }, later: undefined };
+    const state = known ?? { running: { generation, startIndex, lease }, later: [] };
     if (known === undefined) epochs.set(epoch, state);
     if (state.running.generation !== generation) {
-      if (state.later === undefined || state.running.startIndex <= state.later.startIndex)
-        state.later = state.running;
+      if (state.running.startIndex < count) addLater(state.later, state.running);
       state.running = { generation, startIndex, lease };
     }
     state.running.lease = lease;
 
     const place = [generation, epoch, rank].join();
     const rewind = rewinds.get(place);
-    const restart = state.later && restartLimit(state.later, startIndex, count, batchSize * worldSize);
+    const restart = restartLimit(state.later, startIndex, batchSize * worldSize);
     const limit = lower(rewind, restart);
     if (limit !== undefined && limit.batches < acknowledged)
       voids.set(lease, { from_batch: limit.batches, by_lease: limit.lease });
@@ -67,16 +66,24 @@ export function voidedAcknowledgements(
   return voids;
 }
 
-/** How many batches of a segment lie before the start of a later generation. */
-function restartLimit(
-  later: Start,
-  startIndex: number,
-  count: number,
-  globalBatch: number,
-): Limit | undefined {
-  if (later.startIndex >= count) return undefined;
-  const batches = Math.max(0, Math.floor((later.startIndex - startIndex) / globalBatch));
-  return { batches, lease: later.lease };
+/**
+ * Adds a start that came before all of `later`, and drops those that take back nothing which it does not take back
+ * first. So positions rise in the list, and leases fall.
+ */
+function addLater(later: Start[], start: Start): void {
+  while ((later.at(-1)?.startIndex ?? -1) >= start.startIndex) later.pop();
+  later.push(start);
+}
+
+/** How many batches of a segment lie before every later start, and the first lease that takes back the next one. */
+function restartLimit(later: readonly Start[], startIndex: number, globalBatch: number): Limit | undefined {
+  let limit: Limit | undefined;
+  for (const start of later) {
+    const batches = Math.max(0, Math.floor((start.startIndex - startIndex) / globalBatch));
+    if (limit !== undefined && batches > limit.batches) break;
+    limit = { batches, lease: start.lease };
+  }
+  return limit;
 }
 
 /** Of equal ones the first. */
