@@ -4,6 +4,7 @@ import { packTar } from "modern-tar";
 import { insertToken } from "../../catalog/tokens.ts";
 import { type TokenClaims, toPayload } from "../../core/access/token-claims.ts";
 import { encodeManifest } from "../../core/dataset/manifest.ts";
+import { parseSchema, schemaHash as hashSchema } from "../../core/dataset/schema.ts";
 import { type Kernels, loadKernels } from "../../kernels/index.ts";
 import { importJWK, SignJWT, type JWK } from "jose";
 import { createSigningKeys } from "../../scripts/stack/state.ts";
@@ -82,8 +83,8 @@ export async function addDataset(
   );
   const manifestId = await uploadObject(gateway, bucket, "manifest", manifest);
   const contentHash = kernels.blake3.hash(manifest);
-  const schema = { type: "bytes" };
-  const schemaHash = kernels.blake3.hash(new TextEncoder().encode(JSON.stringify(schema)));
+  const schema = parseSchema({ type: "bytes", format: "bin" });
+  const schemaHash = hashSchema(schema, kernels.blake3);
   const id = randomUUID();
   const { sql } = gateway.database;
   const sizes = files.map(({ bytes }) => bytes.length);
