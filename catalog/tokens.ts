@@ -97,3 +97,56 @@ export async function revokeToken(
     RETURNING t.dataset_id`);
   return row && { datasetId: textOf(row, "dataset_id") };
 }
+
+export interface IssuedTokenRow {
+  readonly id: string;
+  readonly datasetId: string;
+  /** OWNER/NAME@VERSION */
+  readonly dataset: string;
+  /** Name of the user. */
+  readonly issuedBy: string;
+  /** Name of the training node that it is bound to. */
+  readonly node: string | null;
+  readonly scopes: readonly Scope[];
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+  /** When it, or the node that it is bound to, was revoked. */
+  readonly revokedAt: Date | null;
+}
+
+export interface TokenQuery {
+  /** Of one dataset version, or all. */
+  readonly datasetId: string | undefined;
+  readonly after: { readonly createdAtMs: number; readonly id: string } | undefined;
+  readonly limit: number;
+}
+
+/** Tokens that the user issued, or that open a dataset of theirs: those that they may revoke. Newest first. */
+export async function listTokens(
+  sql: Sql,
+  userId: string,
+  { datasetId, after, limit }: TokenQuery,
+): Promise<readonly IssuedTokenRow[]> {
+  const rows = await sql.query(statement`
+    SELECT t.id, t.dataset_id, o.name || '/' || d.name || '@' || d.version AS dataset, u.name AS issued_by,
+      n.name AS node, t.scopes, date_trunc('milliseconds', t.created_at) AS created_at, t.expires_at,
+      LEAST(t.revoked_at, n.revoked_at) AS revoked_at
+    FROM data_access_tokens t JOIN datasets d ON d.id = t.dataset_id JOIN users o ON o.id = d.owner_id
+    JOIN users u ON u.id = t.issued_by LEFT JOIN training_nodes n ON n.id = t.node_id
+    WHERE (t.issued_by = ${userId}::uuid OR d.owner_id = ${userId}::uuid)
+      AND (${datasetId ?? null}::uuid IS NULL OR t.dataset_id = ${datasetId ?? null}::uuid)
+      AND (${after?.id ?? null}::uuid IS NULL OR (date_trunc('milliseconds', t.created_at), t.id)
+        < (to_timestamp(${after?.createdAtMs ?? 0}::float8 / 1000), ${after?.id ?? null}::uuid))
+    ORDER BY date_trunc('milliseconds', t.created_at) DESC, t.id DESC LIMIT ${limit}`);
+  return rows.map((row) => ({
+    id: textOf(row, "id"),
+    datasetId: textOf(row, "dataset_id"),
+    dataset: textOf(row, "dataset"),
+    issuedBy: textOf(row, "issued_by"),
+    node: nullable(textOf)(row, "node"),
+    scopes: textsOf(row, "scopes") as readonly Scope[],
+    createdAt: dateOf(row, "created_at"),
+    expiresAt: dateOf(row, "expires_at"),
+    revokedAt: nullable(dateOf)(row, "revoked_at"),
+  }));
+}

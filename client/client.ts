@@ -4,6 +4,7 @@ import { loadKernels, type Kernels } from "../kernels/index.ts";
 import { Datasets } from "./datasets.ts";
 import { Gateway, type GatewayOptions } from "./http.ts";
 import { Keys } from "./keys.ts";
+import { Nodes } from "./nodes.ts";
 import { Objects } from "./objects.ts";
 import { Receipts } from "./receipts.ts";
 import { PublicRegistry } from "./registry.ts";
@@ -38,6 +39,7 @@ export class DataStreamClient {
   readonly keys: Keys;
   readonly registry: PublicRegistry;
   readonly shares: Shares;
+  readonly nodes: Nodes;
   readonly #options: DataStreamClientOptions;
   readonly #pins: PinStore;
   #kernels: Promise<Kernels> | undefined;
@@ -51,6 +53,7 @@ export class DataStreamClient {
     this.keys = new Keys(this.gateway);
     this.registry = new PublicRegistry(this.gateway);
     this.shares = new Shares(this.gateway);
+    this.nodes = new Nodes(this.gateway);
     this.#pins = options.pins ?? new MemoryPinStore();
   }
 

@@ -58,6 +58,23 @@ export interface AccessToken {
   readonly dataset_id: string;
   readonly scopes: readonly string[];
   readonly expires_at: string;
+  /** Name of the training node that it is bound to. */
+  readonly node: string | null;
+}
+
+/** A token as lists show it, without the token itself. */
+export interface ListedToken {
+  readonly id: string;
+  readonly dataset_id: string;
+  /** OWNER/NAME@VERSION */
+  readonly dataset: string;
+  readonly issued_by: string;
+  /** Name of the training node that it is bound to. */
+  readonly node: string | null;
+  readonly scopes: readonly string[];
+  readonly created_at: string;
+  readonly expires_at: string;
+  readonly revoked_at: string | null;
 }
 
 export type VerifyDepth = "manifest" | "stored" | "full";
@@ -163,3 +180,16 @@ export class Datasets {
     await this.#gateway.call("DELETE", path("api", "tokens", id));
   }
 }
+  /** Tokens that the caller may revoke, newest first: all, or those of one dataset version. */
+  async *tokens(reference?: string): AsyncGenerator<ListedToken> {
+    for (let cursor: string | undefined; ;) {
+      const page: { tokens: ListedToken[]; next_cursor: string | null } = await this.#gateway.json(
+        "GET",
+        `/api/tokens${query({ dataset: reference, cursor })}`,
+      );
+      yield* page.tokens;
+      if (page.next_cursor === null) return;
+      cursor = page.next_cursor;
+    }
+  }
+

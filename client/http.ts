@@ -1,4 +1,6 @@
 import { DataStreamError, type ErrorCode, type ErrorDetails } from "../core/errors.ts";
+import type { KeyPair } from "../core/trust/ed25519.ts";
+import { createProof } from "./proof.ts";
 import { DEFAULT_RETRY, retrying, type RetryPolicy } from "./backoff.ts";
 
 /** How the client reaches a gateway. */
@@ -9,6 +11,8 @@ export interface GatewayOptions {
   readonly apiKey?: string;
   /** Access token of one dataset version, for training nodes. */
   readonly accessToken?: string;
+  /** Key of the training node that access tokens are bound to: their requests then carry a proof of it. */
+  readonly nodeKey?: KeyPair;
   /** Replaces the platform's fetch, for tests and proxies. */
   readonly fetch?: typeof fetch;
   readonly retry?: RetryPolicy;
@@ -18,6 +22,10 @@ export interface CallOptions {
   readonly body?: BodyInit;
   readonly json?: unknown;
   readonly headers?: Record<string, string>;
+  /** Goes along in place of the client's own credential. */
+  readonly accessToken?: string;
+  /** Proves this key along with the API key, as registering a training node needs. */
+  readonly proofKey?: KeyPair;
   readonly signal?: AbortSignal | undefined;
   /** Whether making the call twice does no harm. Defaults to true for all but POST. */
   readonly idempotent?: boolean;
@@ -64,6 +72,7 @@ export class Gateway {
   readonly retry: RetryPolicy;
   readonly #apiKey: string | undefined;
   readonly #accessToken: string | undefined;
+  readonly #nodeKey: KeyPair | undefined;
   readonly #fetch: typeof fetch;
 
   constructor(options: GatewayOptions) {
@@ -71,6 +80,7 @@ export class Gateway {
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#apiKey = options.apiKey;
     this.#accessToken = options.accessToken;
+    this.#nodeKey = options.nodeKey;
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
   }
 
@@ -85,10 +95,7 @@ export class Gateway {
    */
   async send(method: string, route: string, options: CallOptions = {}): Promise<Response> {
     const headers: Record<string, string> = { ...options.headers };
-    const credential = this.#apiKey ?? this.#accessToken;
-    if (credential !== undefined && headers["authorization"] === undefined) {
-      headers["authorization"] = `Bearer ${credential}`;
-    }
+    Object.assign(headers, await this.#credentials(method, route, options));
     const init: RequestInit = { method, headers, redirect: "error" };
     if (options.json !== undefined) {
       headers["content-type"] = "application/json";
@@ -110,6 +117,20 @@ export class Gateway {
     throw await problemToError(response);
   }
 
+  /** A proof is good for one request, so each try brings a new one. */
+  async #credentials(method: string, route: string, options: CallOptions): Promise<Record<string, string>> {
+    const token = options.accessToken ?? (this.#apiKey === undefined ? this.#accessToken : undefined);
+    const credential = token ?? this.#apiKey;
+    if (credential === undefined) return {};
+    const key = token === undefined ? options.proofKey : this.#nodeKey;
+    if (key === undefined) return { authorization: `Bearer ${credential}` };
+    return {
+      // An unbound token is refused as DPoP, so that a node may use either.
+      authorization: `${token !== undefined && isBound(token) ? "DPoP" : "Bearer"} ${credential}`,
+      dpop: await createProof(key, { method, url: this.url + route, credential }),
+    };
+  }
+
   /** Like `send`, made again after passing failures where that does no harm. */
   call(method: string, route: string, options: CallOptions = {}): Promise<Response> {
     if (!(options.idempotent ?? method !== "POST")) return this.send(method, route, options);
@@ -119,6 +140,16 @@ export class Gateway {
   /** The answer's JSON body, of the shape that the OpenAPI description gives for the route. */
   async json<T>(method: string, route: string, options: CallOptions = {}): Promise<T> {
     return (await (await this.call(method, route, options)).json()) as T;
+  }
+}
+
+/** Whether a token names a key that its holder has to prove. It is only read here: the gateway verifies it. */
+function isBound(token: string): boolean {
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    return "cnf" in (JSON.parse(atob(payload)) as object);
+  } catch {
+    return false;
   }
 }
 

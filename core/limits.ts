@@ -191,6 +191,14 @@ export const TOKEN_TTL_MIN_SECONDS: number = 60;
 export interface RateLimit {
   readonly requests: number;
   readonly seconds: 10 | 60;
+/** How old a proof of a training node's key may be, and how far its clock may be ahead of ours. */
+export const PROOF_LIFETIME_SECONDS: number = 60;
+export const PROOF_AHEAD_SECONDS: number = 30;
+/** Characters of a proof, and of its id. */
+export const PROOF_MAX_CHARS: number = 4_096;
+export const PROOF_ID_MAX_CHARS: number = 256;
+/** Characters of a training node's name. */
+export const NODE_NAME_MAX_CHARS: number = 128;
 }
 /**
  * By class of route: far above what training and uploads need, far below what would hurt others. Our clients' backoff

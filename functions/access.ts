@@ -5,6 +5,7 @@
  * the same code and the same words. So access comes before any other property of the dataset is looked at.
  */
 import { type Action, type Scope, tokenMay, userMay } from "../core/access/scopes.ts";
+import type { TokenClaims } from "../core/access/token-claims.ts";
 import { equalBytes } from "../core/bytes.ts";
 import { type DatasetReference, parseDatasetReference } from "../core/dataset/name.ts";
 import { trustFor } from "../core/access/trust.ts";
@@ -13,11 +14,14 @@ import { DataStreamError } from "../core/errors.ts";
 import type { Clock, Sql } from "../core/ports.ts";
 import { type DatasetRow, findDataset } from "../catalog/datasets.ts";
 import { findLiveToken, type LiveToken } from "../catalog/tokens.ts";
-import { authenticate, bearerCredential, isApiKey, unauthenticated } from "./auth.ts";
+import { authenticate, isApiKey, tokenCredential, unauthenticated } from "./auth.ts";
+import { type IncomingRequest, type Presentation, presentationOf } from "./presentation.ts";
+import { type ProofLedger, provePossession } from "./proofs.ts";
 import { invalidToken, tokenHash, type TokenSigner } from "./tokens.ts";
 
 export interface AccessDeps {
   readonly sql: Sql;
+  readonly proofs: ProofLedger;
   readonly tokens: TokenSigner;
   readonly clock: Clock;
 }
@@ -25,7 +29,7 @@ export interface AccessDeps {
 /** Who asks: a user by API key, or the holder of an access token, which is checked with the dataset. */
 export type Caller =
   | { readonly kind: "user"; readonly userId: string }
-  | { readonly kind: "token"; readonly token: string };
+  | { readonly kind: "token"; readonly token: string; readonly presentation: Presentation };
 
 export interface Access {
   readonly dataset: DatasetRow;
@@ -35,7 +39,13 @@ export interface Access {
   readonly trustLevel: TrustLevel;
   /** Undefined for a user with an API key. */
   readonly token:
-    | { readonly id: string; readonly scopes: readonly Scope[]; readonly expiresAt: Date }
+    | {
+        readonly id: string;
+        readonly scopes: readonly Scope[];
+        readonly expiresAt: Date;
+        /** The training node that it is bound to, and that proved itself. */
+        readonly nodeId: string | null;
+      }
     | undefined;
 }
 
@@ -45,6 +55,8 @@ export interface StreamAccess {
   /** Id of the user who issued the token. */
   readonly issuedBy: string;
   readonly tokenId: string;
+  /** The training node that the token is bound to, and that proved itself. */
+  readonly nodeId: string | null;
   readonly expiresAt: Date;
   readonly trustLevel: TrustLevel;
   /** What the caller accepts; it has to hold for as long as the stream runs. */
@@ -55,12 +67,17 @@ export interface StreamAccess {
  * @param accessToken the token of a message's own field; where it is empty, the `Authorization` header counts.
  * @throws `unauthenticated` without a valid API key and without anything that could be a token.
  */
-export async function callerFrom(sql: Sql, headers: Headers, accessToken: string = ""): Promise<Caller> {
-  if (accessToken !== "") return { kind: "token", token: accessToken };
-  const credential = bearerCredential(headers);
-  if (credential === undefined) throw unauthenticated();
-  if (!isApiKey(credential)) return { kind: "token", token: credential };
-  return { kind: "user", userId: (await authenticate(sql, headers)).id };
+export async function callerFrom(
+  sql: Sql,
+  request: IncomingRequest,
+  accessToken: string = "",
+): Promise<Caller> {
+  const isInMessage = accessToken !== "";
+  const token = isInMessage ? accessToken : tokenCredential(request.headers);
+  if (token === undefined) throw unauthenticated();
+  if (isInMessage || !isApiKey(token))
+    return { kind: "token", token, presentation: presentationOf(request, isInMessage) };
+  return { kind: "user", userId: (await authenticate(sql, request.headers)).id };
 }
 
 /**
@@ -75,7 +92,7 @@ export async function authorize(
   action: Action,
 ): Promise<Access> {
   const wanted = parseDatasetReference(reference);
-  if (caller.kind === "token") return authorizeToken(deps, caller.token, wanted, action);
+  if (caller.kind === "token") return authorizeToken(deps, caller, wanted, action);
   const found = await findDataset(deps.sql, caller.userId, wanted);
   if (found === undefined) throw outOfReach();
   const { dataset, standing } = found;
@@ -95,43 +112,56 @@ export async function authorize(
  */
 export async function authorizeStream(
   deps: AccessDeps,
-  request: { readonly datasetRef: string; readonly token: string; readonly maxTrustLevel: number },
+  request: {
+    readonly datasetRef: string;
+    readonly token: string;
+    readonly presentation: Presentation;
+    readonly maxTrustLevel: number;
+  },
 ): Promise<StreamAccess> {
   const maxTrustLevel = parseTrustLevel(request.maxTrustLevel);
   const wanted = parseDatasetReference(request.datasetRef);
-  const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request.token, wanted, "stream");
+  const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request, wanted, "stream");
   gate(trustLevel, maxTrustLevel);
-  const { id: tokenId, expiresAt } = token;
-  return { dataset, issuedBy: userId, tokenId, expiresAt, trustLevel, maxTrustLevel };
+  const { id: tokenId, nodeId, expiresAt } = token;
+  return { dataset, issuedBy: userId, tokenId, nodeId, expiresAt, trustLevel, maxTrustLevel };
 }
 
 /**
- * A token that is signed, unexpired, unrevoked, and whose issuer still has access to its dataset.
+ * A token that is signed, unexpired, unrevoked, and whose issuer still has access to its dataset. NOT checked: that
+ * its holder is the training node that it is bound to.
  * @throws `unauthenticated` for anything else, in one form of words; a lost share is told as `permission_denied`.
  */
-export async function inspectToken(deps: AccessDeps, token: string): Promise<LiveToken> {
+export async function inspectToken(
+  deps: AccessDeps,
+  token: string,
+): Promise<LiveToken & Pick<TokenClaims, "confirmation">> {
   const claims = await deps.tokens.verify(token, deps.clock.now());
   const live = await findLiveToken(deps.sql, await tokenHash(token));
   if (live === undefined || live.id !== claims.id || live.dataset.id !== claims.datasetId)
     throw invalidToken();
+  const { confirmation } = claims;
+  if ((confirmation === undefined) !== (live.nodeId === null)) throw invalidToken();
   if (!userMay("describe", live.standing)) throw notOpened();
-  return live;
+  return { ...live, ...(confirmation && { confirmation }) };
 }
 
 async function authorizeToken(
   deps: AccessDeps,
-  token: string,
+  { token, presentation }: { readonly token: string; readonly presentation: Presentation },
   wanted: DatasetReference,
   action: Action,
 ): Promise<Access & { readonly token: NonNullable<Access["token"]> }> {
-  const { id, dataset, standing, issuedBy, scopes, expiresAt } = await inspectToken(deps, token);
+  const live = await inspectToken(deps, token);
+  const { id, dataset, standing, issuedBy, scopes, expiresAt, nodeId } = live;
+  await provePossession(deps, token, live.confirmation, presentation);
   if (!isMeant(wanted, dataset)) throw notOpened();
   if (!tokenMay(action, scopes) || !userMay(action, standing)) throw notPermitted(action);
   return {
     dataset,
     userId: issuedBy,
     trustLevel: trustFor(dataset, issuedBy).effective,
-    token: { id, scopes, expiresAt },
+    token: { id, scopes, expiresAt, nodeId },
   };
 }
 

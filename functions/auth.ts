@@ -16,6 +16,11 @@ export function bearerCredential(headers: Headers): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
 }
 
+/** The credential after `Bearer` or, for a token that is bound to a key, `DPoP` (RFC 9449), or undefined. */
+export function tokenCredential(headers: Headers): string | undefined {
+  return /^(?:Bearer|DPoP) +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
 export function isApiKey(credential: string): boolean {
   return API_KEY.test(credential);
 }

@@ -21,6 +21,8 @@ import { R2ShardStore } from "../storage/r2-shard-store.ts";
 import { type Env, STORAGE_NODE_BINDINGS } from "./env.ts";
 import { createLog, type Log } from "./log.ts";
 import { neonSql } from "./neon.ts";
+import { durableProofLedger } from "./proof-ledger.ts";
+import type { ProofLedger } from "./proofs.ts";
 import { TokenSigner } from "./tokens.ts";
 
 export interface Config {
@@ -40,6 +42,8 @@ export interface Deps {
   readonly kernels: Kernels;
   /** Where chunks lie, as far as the isolate looked it up. */
   readonly chunks: ChunkCache;
+  /** Which proofs of training nodes were used. */
+  readonly proofs: ProofLedger;
   /** Signs and checks access tokens. */
   readonly tokens: TokenSigner;
   /** The isolate's one bound on bytes held. */
@@ -85,6 +89,7 @@ function baseFrom(env: Env): Isolate["base"] {
   return {
     sql: neonSql(env.DATABASE_URL, env.NEON_LOCAL),
     chunks: new ChunkCache(clock),
+    proofs: durableProofLedger(env.PROOF_LEDGERS),
     budget: new ByteBudget(ISOLATE_BUDGET_BYTES),
     clock,
     log: createLog(),

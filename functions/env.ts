@@ -1,3 +1,4 @@
+import type { ProofLedger } from "../durable-objects/proof-ledger.ts";
 import type { StreamSessionObject } from "../durable-objects/stream-session.ts";
 
 /**
@@ -8,6 +9,7 @@ export interface Env
   extends Readonly<Record<StorageNodeBinding, R2Bucket>>, Readonly<Record<RateLimitBinding, RateLimit>> {
   readonly STREAM_SESSIONS: DurableObjectNamespace<StreamSessionObject>;
   readonly DATASET_JOBS: DurableObjectNamespace;
+  readonly PROOF_LEDGERS: DurableObjectNamespace<ProofLedger>;
   /** Secret. PostgreSQL connection string of the pooled Neon host. */
   readonly DATABASE_URL: string;
   /** Secret. `{"keys": [private Ed25519 JWKs with kid]}`: the first signs, all verify. */

@@ -24,6 +24,8 @@ export class StreamSession extends StreamSessionObject<Env> {
   }
 }
 
+export { ProofLedger } from "../durable-objects/proof-ledger.ts";
+
 export class DatasetJob extends DatasetJobObject<Env> {
   protected override open(): Promise<JobServices> {
     return jobServices(this.env, (work) => this.ctx.waitUntil(work));

@@ -83,7 +83,8 @@ export class Acknowledger {
     try {
       await this.#gateway.call("POST", "/cyxcloud.datastream.DataStreamService/AckBatches", {
         json: toJson(AckBatchesRequestSchema, request),
-        headers: { "connect-protocol-version": "1", authorization: `Bearer ${this.#stream.accessToken}` },
+        headers: { "connect-protocol-version": "1" },
+        accessToken: this.#stream.accessToken,
         idempotent: true,
       });
     } catch (thrown) {

@@ -213,8 +213,8 @@ class StreamRun {
         headers: {
           "content-type": STREAM_CONTENT_TYPE,
           "connect-protocol-version": "1",
-          authorization: `Bearer ${this.#context.accessToken}`,
         },
+        accessToken: this.#context.accessToken,
         signal,
       },
     );

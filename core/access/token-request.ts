@@ -1,4 +1,4 @@
-import { DataStreamError, invalidArgument } from "../errors.ts";
+import { invalidArgument } from "../errors.ts";
 import { TOKEN_TTL_DEFAULT_SECONDS, TOKEN_TTL_MAX_SECONDS, TOKEN_TTL_MIN_SECONDS } from "../limits.ts";
 import { quoted } from "../text.ts";
 import { isScope, type Scope, SCOPES } from "./scopes.ts";
@@ -8,7 +8,7 @@ export interface TokenRequest {
   readonly scopes: readonly string[];
   /** 0 or undefined: 24 hours. */
   readonly ttlSeconds: number | undefined;
-  /** Empty or undefined: no node. */
+  /** Name or id of one of the user's training nodes. Empty or undefined: no node. */
   readonly node: string | undefined;
 }
 
@@ -16,12 +16,13 @@ export interface TokenGrant {
   /** In the fixed order read, stream; each once. */
   readonly scopes: readonly Scope[];
   readonly ttlSeconds: number;
+  /** Undefined: whoever has the token may use it. */
+  readonly node: string | undefined;
 }
 
 /**
- * Checks a request for a token.
- * @throws `invalid_argument` naming the field and its limit; `failed_precondition` for a token that
- * names a node, since without the node's key it would be a bearer token in disguise.
+ * Checks a request for a token. NOT checked: whether there is such a node.
+ * @throws `invalid_argument` naming the field and its limit.
  */
 export function checkTokenRequest(request: TokenRequest): TokenGrant {
   const unknown = request.scopes.find((scope) => !isScope(scope));
@@ -49,11 +50,6 @@ export function checkTokenRequest(request: TokenRequest): TokenGrant {
       { limit: TOKEN_TTL_MAX_SECONDS },
     );
 
-  if (request.node !== undefined && request.node !== "")
-    throw new DataStreamError(
-      "failed_precondition",
-      "node: node binding needs the node's key, which this gateway cannot enrol yet. Leave node empty.",
-      { details: { field: "node" } },
-    );
-  return { scopes: SCOPES.filter((scope) => request.scopes.includes(scope)), ttlSeconds };
+  const node = request.node === "" ? undefined : request.node;
+  return { scopes: SCOPES.filter((scope) => request.scopes.includes(scope)), ttlSeconds, node };
 }

@@ -221,7 +221,7 @@ const verifyRoute = createRoute({
 /** For the caller's API key or access token. */
 export async function accessOf(c: Context<ApiEnv>, reference: string, action: Action): Promise<Access> {
   const { deps } = c.var;
-  return authorize(deps, await callerFrom(deps.sql, c.req.raw.headers), reference, action);
+  return authorize(deps, await callerFrom(deps.sql, c.req.raw), reference, action);
 }
 
 /** Counting the chunks of more files than this takes too long for an answer. */

@@ -66,7 +66,15 @@ const protectPage = secureHeaders({
 export const allowBrowsers: MiddlewareHandler = cors({
   origin: "*",
   allowMethods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
-  allowHeaders: ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Range"],
+  allowHeaders: [
+    "Authorization",
+    "Content-Type",
+    "DPoP",
+    "Idempotency-Key",
+    "If-None-Match",
+    "If-Range",
+    "Range",
+  ],
   exposeHeaders: [
     "Content-Length",
     "Content-Range",

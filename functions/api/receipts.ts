@@ -51,7 +51,7 @@ const receiptRoute = createRoute({
 export function registerReceipts(api: Api): void {
   api.openapi(receiptRoute, async (c) => {
     const { deps } = c.var;
-    const caller = await callerFrom(deps.sql, c.req.raw.headers);
+    const caller = await callerFrom(deps.sql, c.req.raw);
     const { dataset } = c.req.valid("query");
     const envelope = await getReceipt({ env: c.env, deps }, caller, dataset, c.req.valid("param").stream);
     const { payloadType, payload, signatures } = envelope;

@@ -9,6 +9,7 @@ import { registerHealth } from "./health.ts";
 import { registerJobs } from "./jobs.ts";
 import { registerKeys } from "./keys.ts";
 import { registerKnownKeys } from "./known-keys.ts";
+import { registerTrainingNodes } from "./training-nodes.ts";
 import { registerObjects } from "./objects.ts";
 import { registerPublicDatasets } from "./public-datasets.ts";
 import { registerShares } from "./shares.ts";
@@ -34,6 +35,7 @@ export function createRestApi(): Api {
   registerTokens(api);
   registerShares(api);
   registerJobs(api);
+  registerTrainingNodes(api);
   registerReceipts(api);
   registerStorage(api);
   registerAdmin(api);

@@ -1,17 +1,25 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { SCOPES } from "../../core/access/scopes.ts";
 import {
+  LIST_MAX_ENTRIES,
+  NODE_NAME_MAX_CHARS,
   TOKEN_TTL_DEFAULT_SECONDS,
   TOKEN_TTL_MAX_SECONDS,
   TOKEN_TTL_MIN_SECONDS,
 } from "../../core/limits.ts";
 import { issueToken, tokenStatus, withdrawToken } from "../access-tokens.ts";
+import { listTokens } from "../../catalog/tokens.ts";
+import { authorize } from "../access.ts";
 import { depsFrom } from "../deps.ts";
 import { type Api, needsApiKey } from "./app.ts";
+import { decodePosition, positionCursor } from "./cursor.ts";
 import { DatasetName, DatasetParams } from "./dataset-schemas.ts";
 import { problems } from "./problem.ts";
-import { jsonAnswer, jsonBody, Time, Uuid } from "./schemas.ts";
+import { Cursor, jsonAnswer, jsonBody, pageLimit, Time, Uuid } from "./schemas.ts";
 
+const NodeName = z
+  .string()
+  .openapi({ description: "The training node that it is bound to", example: "node-1" });
 const ScopeList = z.array(z.enum(SCOPES)).openapi({ example: ["read", "stream"] });
 
 const IssuedToken = z
@@ -22,8 +30,23 @@ const IssuedToken = z
     dataset: DatasetName,
     scopes: ScopeList,
     expires_at: Time,
+    node: NodeName.nullable(),
   })
   .openapi("IssuedToken");
+
+const ListedToken = z
+  .object({
+    id: Uuid,
+    dataset_id: Uuid,
+    dataset: z.string().openapi({ example: "ada/my-dataset@1" }),
+    issued_by: z.string().openapi({ example: "ada" }),
+    node: NodeName.nullable(),
+    scopes: ScopeList,
+    created_at: Time,
+    expires_at: Time,
+    revoked_at: Time.nullable(),
+  })
+  .openapi("AccessToken");
 
 const TokenStatus = z
   .object({
@@ -57,15 +80,37 @@ const issueRoute = createRoute({
               type: "integer",
               description: `${TOKEN_TTL_MIN_SECONDS} to ${TOKEN_TTL_MAX_SECONDS}; 0 means the default`,
             }),
-          node: z
-            .string()
-            .optional()
-            .openapi({ description: "Refused until nodes can enrol their keys: leave it out" }),
+          node: z.string().max(NODE_NAME_MAX_CHARS).optional().openapi({
+            description: "Name or id of a training node of yours: the token works with its proof alone",
+          }),
         })
         .openapi("CreateAccessToken"),
     ),
   },
   responses: { 201: jsonAnswer(IssuedToken, "The token"), ...problems(400, 401, 403, 404, 409, 413, 415) },
+});
+
+const listRoute = createRoute({
+  method: "get",
+  path: "/api/tokens",
+  tags: ["tokens"],
+  summary: "List access tokens that you may revoke, newest first",
+  description: "Those that you issued, and those for your datasets. The tokens themselves are not kept.",
+  ...needsApiKey,
+  request: {
+    query: z.strictObject({
+      dataset: z.string().max(512).optional().openapi({ description: "Only those of this dataset version" }),
+      cursor: Cursor.optional(),
+      limit: pageLimit(LIST_MAX_ENTRIES),
+    }),
+  },
+  responses: {
+    200: jsonAnswer(
+      z.object({ tokens: z.array(ListedToken), next_cursor: Cursor.nullable() }).openapi("AccessTokenList"),
+      "One page",
+    ),
+    ...problems(400, 401, 403, 404),
+  },
 });
 
 const revokeRoute = createRoute({
@@ -121,10 +166,35 @@ export function registerTokens(api: Api): void {
         dataset: issued.dataset.name,
         scopes: [...issued.scopes],
         expires_at: issued.expiresAt.toISOString(),
+        node: issued.node?.name ?? null,
       },
       201,
       { "cache-control": "no-store" },
     );
+  });
+
+  api.openapi(listRoute, async (c) => {
+    const { deps, user } = c.var;
+    const { dataset: reference, cursor, limit } = c.req.valid("query");
+    const after = decodePosition(cursor);
+    const caller = { kind: "user", userId: user.id } as const;
+    const datasetId =
+      reference === undefined ? undefined : (await authorize(deps, caller, reference, "describe")).dataset.id;
+    const rows = await listTokens(deps.sql, user.id, { datasetId, after, limit: limit + 1 });
+    const page = rows.slice(0, limit);
+    const last = rows.length > limit ? page.at(-1) : undefined;
+    const tokens = page.map((row) => ({
+      id: row.id,
+      dataset_id: row.datasetId,
+      dataset: row.dataset,
+      issued_by: row.issuedBy,
+      node: row.node,
+      scopes: [...row.scopes],
+      created_at: row.createdAt.toISOString(),
+      expires_at: row.expiresAt.toISOString(),
+      revoked_at: row.revokedAt?.toISOString() ?? null,
+    }));
+    return c.json({ tokens, next_cursor: last ? positionCursor(last) : null }, 200);
   });
 
   api.openapi(revokeRoute, async (c) => {

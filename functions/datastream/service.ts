@@ -51,7 +51,7 @@ export function dataStreamRoutes(api: Api): void {
     cors({
       origin: "*",
       allowMethods: [...connectCors.allowedMethods],
-      allowHeaders: [...connectCors.allowedHeaders, "Authorization"],
+      allowHeaders: [...connectCors.allowedHeaders, "Authorization", "DPoP"],
       exposeHeaders: [...connectCors.exposedHeaders],
       maxAge: 7200,
     }),
@@ -68,7 +68,7 @@ export function dataStreamRoutes(api: Api): void {
     const openCall = async (): Promise<StreamCall> => ({
       env: c.env,
       deps: await depsFrom(c.env),
-      headers: request.headers,
+      request,
       waitUntil: (work) => c.executionCtx.waitUntil(work),
     });
     if (protocol !== undefined) return answerStream(openCall, request, protocol);

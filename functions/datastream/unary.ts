@@ -14,6 +14,7 @@ import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { openInvocation } from "../invocation.ts";
 import { jobStarter } from "../jobs.ts";
+import type { IncomingRequest } from "../presentation.ts";
 import { getReceipt } from "../receipts.ts";
 import { toConnectError } from "./connect-error.ts";
 
@@ -21,6 +22,7 @@ import { toConnectError } from "./connect-error.ts";
 export interface UnaryCall {
   readonly env: Env;
   readonly deps: Deps;
+  readonly request: IncomingRequest;
   readonly waitUntil: (work: Promise<unknown>) => void;
 }
 
@@ -36,8 +38,8 @@ export function unaryMethods(callOf: (context: HandlerContext) => UnaryCall): Un
   return {
     getDatasetInfo: (request, context) =>
       mapped(async () => {
-        const { deps } = callOf(context);
-        const caller = await callerFrom(deps.sql, context.requestHeader, request.accessToken);
+        const { deps, request: incoming } = callOf(context);
+        const caller = await callerFrom(deps.sql, incoming, request.accessToken);
         const { dataset, userId } = await authorize(deps, caller, request.datasetId, "describe");
         return {
           id: dataset.id,
@@ -103,8 +105,8 @@ export function unaryMethods(callOf: (context: HandlerContext) => UnaryCall): Un
 
     getReceipt: (request, context) =>
       mapped(async () => {
-        const { env, deps } = callOf(context);
-        const caller = await callerFrom(deps.sql, context.requestHeader, request.accessToken);
+        const { env, deps, request: incoming } = callOf(context);
+        const caller = await callerFrom(deps.sql, incoming, request.accessToken);
         const { payloadType, payload, signatures } = await getReceipt(
           { env, deps },
           caller,

@@ -76,6 +76,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
             durableObjects: {
               STREAM_SESSIONS: { className: "StreamSession", useSQLite: true },
               DATASET_JOBS: { className: "DatasetJob", useSQLite: true },
+              PROOF_LEDGERS: { className: "ProofLedger", useSQLite: true },
             },
           }),
         ),

@@ -25,9 +25,17 @@ const deps = {
   sql,
   tokens: await TokenSigner.load(keys, "urn:test"),
   clock: { now: () => time.ms },
+  proofs: { useOnce: () => Promise.reject(new Error("No token here is bound.")) },
 };
+const presentation = {
+  method: "POST",
+  url: "https://gateway.example/",
+  scheme: undefined,
+  proof: undefined,
+  certificate: undefined,
+} as const;
 const user = (userId: string): Caller => ({ kind: "user", userId });
-const holder = (token: string): Caller => ({ kind: "token", token });
+const holder = (token: string): Caller => ({ kind: "token", token, presentation });
 
 async function refusal(
   answer: Promise<unknown>,
@@ -122,7 +130,7 @@ describe("a stranger", () => {
 
 describe("an access token", () => {
   const stream = (token: string, datasetRef: string, maxTrustLevel = 0): ReturnType<typeof authorizeStream> =>
-    authorizeStream(deps, { datasetRef, token, maxTrustLevel });
+    authorizeStream(deps, { datasetRef, token, presentation, maxTrustLevel });
 
   test("opens its version under every name of it, and by a bare name that version too", async () => {
     const { token, id } = await issue(v1);
@@ -257,7 +265,7 @@ describe("a share", () => {
 
     const { token, id } = await issue("ada/pets", ["stream"], eve);
     const open = (): ReturnType<typeof authorizeStream> =>
-      authorizeStream(deps, { datasetRef: v1, token, maxTrustLevel: 4 });
+      authorizeStream(deps, { datasetRef: v1, token, presentation, maxTrustLevel: 4 });
     expect(await open()).toMatchObject({ issuedBy: eve, tokenId: id, trustLevel: 4 });
 
     const { id: shareId } = (await share(["read"])) ?? { id: "" };
@@ -268,7 +276,9 @@ describe("a share", () => {
     const closed = await refusal(open());
     expect(closed.code).toBe("unauthenticated");
     expect(closed).toEqual(
-      await refusal(authorizeStream(deps, { datasetRef: randomUUID(), token, maxTrustLevel: 4 })),
+      await refusal(
+        authorizeStream(deps, { datasetRef: randomUUID(), token, presentation, maxTrustLevel: 4 }),
+      ),
     );
     expect((await refusal(authorize(deps, user(eve), v1, "describe"))).code).toBe("not_found");
   });
@@ -300,7 +310,7 @@ describe("the trust gate", () => {
     });
     const [mine, theirs] = [await issue(v1), await issue(v1, ["stream"], eve)];
     const open = (token: string, maxTrustLevel: number): ReturnType<typeof authorizeStream> =>
-      authorizeStream(deps, { datasetRef: v1, token, maxTrustLevel });
+      authorizeStream(deps, { datasetRef: v1, token, presentation, maxTrustLevel });
     expect(await open(mine.token, 0)).toMatchObject({ trustLevel: 0 });
     expect(await open(theirs.token, 4)).toMatchObject({ trustLevel: 4 });
     for (const level of [0, 1, 2, 3]) {
@@ -322,7 +332,7 @@ describe("the trust gate", () => {
   test("comes after access: a token for something else learns nothing of a dataset's trust", async () => {
     const { token } = await issue(other);
     const answer = (datasetRef: string): Promise<unknown> =>
-      refusal(authorizeStream(deps, { datasetRef, token, maxTrustLevel: 0 }));
+      refusal(authorizeStream(deps, { datasetRef, token, presentation, maxTrustLevel: 0 }));
     expect(await answer(v1)).toEqual(await answer(randomUUID()));
   });
 });
@@ -331,15 +341,17 @@ describe("a caller", () => {
   test("is known by the message's token, else by the header", async () => {
     const apiKey = `cyx_${"k".repeat(43)}`;
     await createApiKey(sql, { userId: ada, name: "test", keyHash: await hashApiKey(apiKey) });
-    const bearer = (credential: string): Headers => new Headers({ authorization: `Bearer ${credential}` });
+    const from = (headers?: HeadersInit): Request =>
+      new Request(presentation.url, { method: "POST", ...(headers && { headers }) });
+    const bearer = (credential: string): Request => from({ authorization: `Bearer ${credential}` });
     expect(await callerFrom(sql, bearer(apiKey))).toEqual(user(ada));
     expect(await callerFrom(sql, bearer(apiKey), "token")).toEqual(holder("token"));
-    expect(await callerFrom(sql, bearer("eyJ.a.b"))).toEqual(holder("eyJ.a.b"));
-    for (const headers of [
-      new Headers(),
-      bearer(`cyx_${"x".repeat(43)}`),
-      new Headers({ authorization: "Basic x" }),
-    ])
-      expect((await refusal(callerFrom(sql, headers))).code).toBe("unauthenticated");
+    expect(await callerFrom(sql, bearer("eyJ.a.b"))).toEqual({
+      kind: "token",
+      token: "eyJ.a.b",
+      presentation: { ...presentation, scheme: "bearer" },
+    });
+    for (const request of [from(), bearer(`cyx_${"x".repeat(43)}`), from({ authorization: "Basic x" })])
+      expect((await refusal(callerFrom(sql, request))).code).toBe("unauthenticated");
   });
 });

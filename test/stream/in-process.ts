@@ -98,6 +98,7 @@ export async function createInProcess(
     kernels,
     chunks: new ChunkCache(clock),
     tokens,
+    proofs: { useOnce: () => Promise.reject(new Error("No token here is bound.")) },
     budget,
     clock,
     log: createLog(() => {}),
@@ -122,7 +123,10 @@ export async function createInProcess(
         pending.add(work);
         void work.finally(() => pending.delete(work));
       };
-      return openStream({ env, deps, headers: new Headers(), waitUntil }, message);
+      return openStream(
+        { env, deps, request: new Request(REQUEST_URL, { method: "POST" }), waitUntil },
+        message,
+      );
     },
     advance(milliseconds) {
       clock.time += milliseconds;
@@ -136,6 +140,8 @@ export async function createInProcess(
     close: () => bench.close(),
   };
 }
+
+const REQUEST_URL = "https://gateway.example/";
 
 /** Reads to the end of the response, copying each message as the runtime would. */
 export async function drain(stream: RunningStream): Promise<{ batches: BatchResponse[]; end: StreamEnd }> {

@@ -1,6 +1,6 @@
 /** What is taken back ends at once, also where it is in use. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { putShare, removeShare } from "../../catalog/shares.ts";
+import { putShare } from "../../catalog/shares.ts";
 import { addUser } from "../api/users.ts";
 import type { Owner } from "../support/gateway.ts";
 import {

@@ -12,7 +12,6 @@ export function watchAccess(
   windows: Pick<Windows, "checkAccess" | "nextCheckMs">,
   onEnd: (error: DataStreamError) => void,
 ): () => void {
-  let timer: ReturnType<typeof setTimeout> | undefined;
   let watching = true;
   const check = async (): Promise<void> => {
     try {
@@ -23,7 +22,7 @@ export function watchAccess(
       watching = false;
     }
   };
-  timer = setTimeout(check, windows.nextCheckMs);
+  let timer = setTimeout(check, windows.nextCheckMs);
   return () => {
     watching = false;
     clearTimeout(timer);

@@ -10,7 +10,8 @@ import {
 import { create } from "@bufbuild/protobuf";
 import { ConnectionGate } from "../../../storage/connections.ts";
 import { authorizeStream } from "../../access.ts";
-import { bearerCredential } from "../../auth.ts";
+import { tokenCredential } from "../../auth.ts";
+import { presentationOf } from "../../presentation.ts";
 import type { StreamCall } from "./open.ts";
 import { wholeNumber } from "./request.ts";
 import { sessionPort } from "./session-port.ts";
@@ -23,7 +24,7 @@ export async function acknowledgeBatches(
   call: StreamCall,
   ack: AckBatchesRequest,
 ): Promise<AckBatchesResponse> {
-  const { deps, env, headers } = call;
+  const { deps, env, request } = call;
   if (ack.streamId === "") throw invalidArgument("stream_id", "name the stream, as its batches do.");
   if (ack.transcriptHead.length !== 32)
     throw invalidArgument("transcript_head", `must have 32 bytes, not ${ack.transcriptHead.length}.`, {
@@ -40,7 +41,8 @@ export async function acknowledgeBatches(
   };
   const { dataset, issuedBy } = await authorizeStream(deps, {
     datasetRef: ack.datasetId,
-    token: ack.accessToken === "" ? (bearerCredential(headers) ?? "") : ack.accessToken,
+    token: ack.accessToken === "" ? (tokenCredential(request.headers) ?? "") : ack.accessToken,
+    presentation: presentationOf(request, ack.accessToken !== ""),
     maxTrustLevel: ANY_TRUST_LEVEL,
   });
   const name = { userId: issuedBy, datasetId: dataset.id, streamId: ack.streamId };

@@ -4,11 +4,12 @@ import { INVOCATION_AGE_MS, INVOCATION_BYTES } from "../../../core/limits.ts";
 import { parametersJson } from "../../../core/stream/parameters.ts";
 import type { StreamBatchesRequest } from "../../../proto/index.ts";
 import { authorizeStream } from "../../access.ts";
-import { bearerCredential } from "../../auth.ts";
+import { tokenCredential } from "../../auth.ts";
 import type { Deps } from "../../deps.ts";
 import type { Env } from "../../env.ts";
 import { openInvocation } from "../../invocation.ts";
 import { errorFields, type LogFields } from "../../log.ts";
+import { type IncomingRequest, presentationOf } from "../../presentation.ts";
 
 import { watchAccess } from "./access-watch.ts";
 import { AheadBudget } from "./ahead.ts";
@@ -37,7 +38,7 @@ const views = new Views();
 export interface StreamCall {
   readonly env: Env;
   readonly deps: Deps;
-  readonly headers: Headers;
+  readonly request: IncomingRequest;
   waitUntil(work: Promise<unknown>): void;
 }
 
@@ -46,14 +47,15 @@ export interface StreamCall {
  */
 export async function openStream(call: StreamCall, message: StreamBatchesRequest): Promise<RunningStream> {
   const { deps, env } = call;
-  const request = parseStreamRequest(message, bearerCredential(call.headers) ?? "");
+  const request = parseStreamRequest(message, tokenCredential(call.request.headers) ?? "");
+  const presentation = presentationOf(call.request, message.accessToken !== "");
   const sql = gatedSql(deps.sql, () => connections);
   const { connections, reads } = openInvocation({ ...deps, sql }, (work) => call.waitUntil(work));
   const { invocationSubrequests: subrequests } = deps.config;
   const limits = { subrequests, bytes: INVOCATION_BYTES, ageMs: INVOCATION_AGE_MS };
   const invocation = new InvocationBudget(connections, limits, deps.clock);
-  const access = await authorizeStream({ ...deps, sql }, request);
-  const { dataset, issuedBy, tokenId } = access;
+  const access = await authorizeStream({ ...deps, sql }, { ...request, presentation });
+  const { dataset, issuedBy, tokenId, nodeId } = access;
   const plan = await planStream({ sql, kernels: deps.kernels, views }, dataset, request);
   try {
     const streamId = request.streamId === "" ? crypto.randomUUID() : request.streamId;
@@ -64,7 +66,7 @@ export async function openStream(call: StreamCall, message: StreamBatchesRequest
       parameters: parametersJson(plan.parameters),
       shape: plan.shape,
       identity: { userId: issuedBy, streamId },
-      holder: { tokenId, nodeId: null, at: deps.clock.now() },
+      holder: { tokenId, nodeId, at: deps.clock.now() },
       epoch,
       rank,
       worldSize,
