@@ -36,7 +36,7 @@ export function registerDocumentation(api: Api): void {
   });
   api.get("/docs", (c) => {
     document ??= describe(api);
-    return c.html(referencePage(document as ReferenceDocument), 200, { "cache-control": CACHE });
+    return c.html(referencePage(document as unknown as ReferenceDocument), 200, { "cache-control": CACHE });
   });
   api.get("/docs/style.css", (c) =>
     c.body(STYLE, 200, { "content-type": "text/css; charset=utf-8", "cache-control": CACHE }),

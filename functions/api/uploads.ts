@@ -120,7 +120,7 @@ const putPartRoute = createRoute({
   tags: ["uploads"],
   summary: "Send one part",
   description:
-    "The raw bytes, at most 64 MiB. Of an object every part but the last has exactly `part_bytes` bytes; of a tar " +
+    "The raw bytes, at most 64 MiB, with their number in Content-Length. Of an object every part but the last has exactly `part_bytes` bytes; of a tar " +
     "each part is a whole archive of at most 20,000 files. Answered when the part is durable. Sending a number again " +
     "replaces the part; parts may come in any order.",
   ...needsApiKey,
@@ -132,12 +132,6 @@ const putPartRoute = createRoute({
         .min(1)
         .max(PARTS_MAX)
         .openapi({ type: "integer", param: { name: "part", in: "path" }, example: 1 }),
-    }),
-    headers: z.object({
-      "content-length": z
-        .string()
-        .optional()
-        .openapi({ description: `Needed; at most ${PART_MAX_BYTES}`, example: "16777216" }),
     }),
     body: {
       required: true,

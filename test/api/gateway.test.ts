@@ -55,8 +55,8 @@ describe("the reference page", () => {
     }
     for (const name of Object.keys(components.schemas)) expect(text).toContain(`id="schema-${name}"`);
     expect(text).not.toMatch(/<script|https?:\/\/|undefined|\[object /);
-    const links = [...text.matchAll(/(?:href|src)="([^#"][^"]*)"/g)].map(([, link]) => link);
-    expect([...new Set(links)].toSorted()).toEqual(["/docs/style.css", "/openapi.json"]);
+    const links = [...text.matchAll(/(?:href|src)="([^#"][^"]*)"/g)].map(([, link]) => `${link}`);
+    expect(new Set(links)).toEqual(new Set(["/docs/style.css", "/openapi.json"]));
     const anchors = [...text.matchAll(/href="#([^"]+)"/g)].map(([, anchor]) =>
       decodeURIComponent(anchor as string),
     );
