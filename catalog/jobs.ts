@@ -3,7 +3,7 @@ import type { ErrorDetails } from "../core/errors.ts";
 import type { Sql, SqlRow, SqlStatement } from "../core/ports.ts";
 import { dateOf, nullable, numberOf, statement, textOf } from "./sql.ts";
 
-export type JobKind = "create_dataset" | "verify_dataset";
+export type JobKind = "create_dataset" | "verify_dataset" | "unpack_dataset" | "import_public_dataset";
 export type JobState = "queued" | "running" | "succeeded" | "failed";
 
 export interface Job {

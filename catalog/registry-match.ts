@@ -21,8 +21,13 @@ export interface RegistryMatch {
  *
  * The SHA-256 counts that the service computed of the stored bytes; see `nextUnhashed` for those that it has not.
  * A version that is being built is looked at by its files alone.
+ * @param publicDatasetId the one entry to compare with. Default: all.
  */
-export async function matchRegistry(sql: Sql, datasetId: string): Promise<RegistryMatch | undefined> {
+export async function matchRegistry(
+  sql: Sql,
+  datasetId: string,
+  publicDatasetId?: string,
+): Promise<RegistryMatch | undefined> {
   const [row] = await sql.query(statement`
     WITH subject AS (
       SELECT d.id, d.content_hash, coalesce(d.file_count, (SELECT count(*) FROM dataset_files f WHERE f.dataset_id = d.id)) AS files
@@ -45,7 +50,7 @@ export async function matchRegistry(sql: Sql, datasetId: string): Promise<Regist
       ) THEN 'published'
     END AS by_files) AS files
     CROSS JOIN LATERAL (SELECT coalesce(files.by_files, CASE WHEN p.unpacked_hash = d.content_hash THEN 'unpacked' END) AS form) AS found
-    WHERE form IS NOT NULL
+    WHERE form IS NOT NULL AND p.id = coalesce(${publicDatasetId ?? null}::uuid, p.id)
     ORDER BY form, p.name, p.version LIMIT 1`);
   return (
     row && {

@@ -162,6 +162,21 @@ export class Datasets {
     return "job_id" in answer ? waitForJob<Verification>(this.#gateway, answer.job_id, options) : answer;
   }
 
+  /** Unpacks a dataset of published archives by the registry's recipe, into a dataset of its own. */
+  async unpack(
+    reference: string,
+    request: Omit<CreateDataset, "files">,
+    options: JobOptions = {},
+  ): Promise<Dataset> {
+    const { job_id } = await this.#gateway.json<{ job_id: string }>(
+      "POST",
+      path("api", "datasets", reference, "unpack"),
+      { json: request },
+    );
+    const { dataset_id } = await waitForJob<{ dataset_id: string }>(this.#gateway, job_id, options);
+    return this.get(dataset_id);
+  }
+
   /** The token is shown once; the gateway keeps its hash. Default lifetime 24 hours, at most 30 days. */
   createToken(
     reference: string,
@@ -176,10 +191,6 @@ export class Datasets {
     });
   }
 
-  async revokeToken(id: string): Promise<void> {
-    await this.#gateway.call("DELETE", path("api", "tokens", id));
-  }
-}
   /** Tokens that the caller may revoke, newest first: all, or those of one dataset version. */
   async *tokens(reference?: string): AsyncGenerator<ListedToken> {
     for (let cursor: string | undefined; ;) {
@@ -193,3 +204,7 @@ export class Datasets {
     }
   }
 
+  async revokeToken(id: string): Promise<void> {
+    await this.#gateway.call("DELETE", path("api", "tokens", id));
+  }
+}

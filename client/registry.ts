@@ -1,3 +1,5 @@
+import type { CreateDataset } from "./datasets.ts";
+import { type JobOptions, waitForJob } from "./jobs.ts";
 import { path, query, type Gateway } from "./http.ts";
 
 /** An entry of the public registry: one form in which a dataset was published. */
@@ -82,5 +84,18 @@ export class PublicRegistry {
     return this.#gateway.json("PUT", path("api", "public-datasets", reference, "cached-copy"), {
       json: { dataset },
     });
+  }
+
+  /**
+   * Makes a dataset of stored objects that equal the entry, and opens it to every user.
+   * @returns the id of the new version.
+   */
+  async import(reference: string, request: CreateDataset, options: JobOptions = {}): Promise<string> {
+    const { job_id } = await this.#gateway.json<{ job_id: string }>(
+      "POST",
+      path("api", "public-datasets", reference, "import"),
+      { json: request },
+    );
+    return (await waitForJob<{ dataset_id: string }>(this.#gateway, job_id, options)).dataset_id;
   }
 }

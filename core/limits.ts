@@ -118,8 +118,12 @@ export const REGISTRY_HASH_MAX_BYTES: number = 8 * 1024 * MIB;
 /** Files that one step of an unpacking job writes, and their bytes; a larger file is a step of its own. */
 export const UNPACK_STEP_FILES: number = 10_000;
 export const UNPACK_STEP_BYTES: number = 32 * MIB;
+/** Chunk size of unpacked files: small, since an unpacking job reads while it fills one. */
+export const UNPACK_CHUNK_BYTES: number = 4 * MIB;
 /** Files that an unpacked dataset may have: more would be read over too often. */
 export const UNPACK_MAX_FILES: number = 200_000;
+/** Labels of one idx file, which are held at once. */
+export const IDX_MAX_ITEMS: number = 1 << 20;
 
 // --- Streams ----------------------------------------------------------------
 /** Items of one batch. */

@@ -37,22 +37,37 @@ export async function startCreation(
   userId: string,
   request: DatasetRequest,
 ): Promise<string> {
-  const { name, description, files } = request;
-  checkDatasetName(name);
-  if (description.length > DATASET_DESCRIPTION_MAX_CHARS)
-    throw invalidArgument("description", `has more than ${DATASET_DESCRIPTION_MAX_CHARS} characters.`, {
-      limit: DATASET_DESCRIPTION_MAX_CHARS,
-    });
-  const schema = parseSchema(request.schema);
+  const input = await creationInput(sql, userId, request);
+  const id = crypto.randomUUID();
+  await startJob({ id, ownerId: userId, kind: "create_dataset", input });
+  return id;
+}
+
+/** A checked request. @throws `invalid_argument` naming the field. */
+export async function creationInput(
+  sql: Sql,
+  userId: string,
+  request: DatasetRequest,
+): Promise<CreateDatasetInput> {
+  const { files } = request;
+  const described = descriptionInput(request);
   const globs = parseFileGlobs(files);
   for (const [i, { bucket }] of globs.entries()) {
     if ((await findBucket(sql, userId, bucket)) === undefined)
       throw invalidArgument(`files[${i}]`, `you have no bucket ${quoted(bucket)}.`);
   }
-  const input: CreateDatasetInput = { dataset_id: crypto.randomUUID(), name, description, files, schema };
-  const id = crypto.randomUUID();
-  await startJob({ id, ownerId: userId, kind: "create_dataset", input });
-  return id;
+  return { ...described, files };
+}
+
+/** The part of a request that says what the version is to be, apart from its files. */
+export function descriptionInput(request: Omit<DatasetRequest, "files">): Omit<CreateDatasetInput, "files"> {
+  const { name, description } = request;
+  checkDatasetName(name);
+  if (description.length > DATASET_DESCRIPTION_MAX_CHARS)
+    throw invalidArgument("description", `has more than ${DATASET_DESCRIPTION_MAX_CHARS} characters.`, {
+      limit: DATASET_DESCRIPTION_MAX_CHARS,
+    });
+  return { dataset_id: crypto.randomUUID(), name, description, schema: parseSchema(request.schema) };
 }
 
 export interface VerificationContext {

@@ -2,11 +2,14 @@
 import type { NewJob } from "../catalog/jobs.ts";
 import type { JobServices } from "../durable-objects/dataset-job.ts";
 import { CreateDataset } from "../durable-objects/jobs/create-dataset.ts";
+import { ImportPublicDataset } from "../durable-objects/jobs/import-public-dataset.ts";
 import {
   findUnreadable,
   StoredObjects,
   type StoredObjectsDeps,
 } from "../durable-objects/jobs/stored-objects.ts";
+import { UnpackDataset } from "../durable-objects/jobs/unpack-dataset.ts";
+import { UnpackedFiles } from "../durable-objects/jobs/unpacked-files.ts";
 import { VerifyDataset } from "../durable-objects/jobs/verify-dataset.ts";
 import { type Deps, depsFrom } from "./deps.ts";
 import type { Env } from "./env.ts";
@@ -30,16 +33,18 @@ export async function jobServices(
   waitUntil: (work: Promise<unknown>) => void,
 ): Promise<JobServices> {
   const deps = await depsFrom(env);
+  const { sql } = deps;
   const invocation = openInvocation(deps, waitUntil);
+  const stored = storedDeps(deps, invocation);
+  const objects = new StoredObjects(stored);
+  const create = new CreateDataset({ sql, blake3: deps.kernels.blake3, objects });
   return {
-    sql: deps.sql,
+    sql,
     programs: {
-      create_dataset: new CreateDataset({
-        sql: deps.sql,
-        blake3: deps.kernels.blake3,
-        objects: storedObjects(deps, invocation),
-      }),
+      create_dataset: create,
       verify_dataset: verifyProgram(deps, invocation),
+      unpack_dataset: new UnpackDataset({ sql, objects, create, files: new UnpackedFiles(stored) }),
+      import_public_dataset: new ImportPublicDataset({ sql, objects, create }),
     },
     report: (job, error) =>
       deps.log.warn("job_step", { job_id: job.id, kind: job.kind, ...errorFields(error) }),

@@ -32,7 +32,9 @@ CREATE INDEX ON public_files (sha256);
 
 -- Only evidence makes a version verified: it is written by a verification, and goes with the registry's entry.
 CREATE OR REPLACE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
-  SELECT LEAST(4::smallint, (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset))
+  SELECT LEAST(
+    4::smallint,
+    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset))
 $$;
 
 CREATE OR REPLACE VIEW dataset_summary AS

@@ -1,8 +1,9 @@
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { Dataset, VerifyDepth } from "../../client/datasets.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
+import { parseSchemaOption, summary } from "../dataset-text.ts";
+import { registerUnpack } from "./unpack.ts";
 import { durationSeconds } from "../duration.ts";
 import { bytes, fields, shortHash, table, time } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
@@ -14,6 +15,7 @@ export function registerDataset(program: Command): void {
   registerCreate(dataset);
   registerInspect(dataset);
   registerVerify(dataset);
+  registerUnpack(dataset);
   registerSigning(dataset);
   registerToken(dataset);
   registerShares(dataset);
@@ -52,27 +54,6 @@ function registerCreate(dataset: Command): void {
         summary(`Created dataset: ${created.name} (version ${created.version})`, created),
       );
     });
-}
-
-async function parseSchemaOption(text: string): Promise<Record<string, unknown>> {
-  const json = text.startsWith("@") ? await readFile(text.slice(1), "utf8") : text;
-  try {
-    return JSON.parse(json) as Record<string, unknown>;
-  } catch {
-    throw invalidArgument(
-      "schema",
-      `is not JSON. For example: '{"type": "image", "format": "png", "labels": "path"}'`,
-    );
-  }
-}
-
-function summary(title: string, dataset: Dataset): string {
-  return fields(title, {
-    Files: dataset.file_count,
-    Size: bytes(dataset.total_size_bytes),
-    Hash: shortHash(dataset.content_hash),
-    Trust: dataset.trust,
-  });
 }
 
 function datasetTable(datasets: readonly Dataset[]): string {

@@ -5,6 +5,8 @@ import type { Command } from "commander";
 import type { NewPublicDataset, PublicDataset } from "../../client/registry.ts";
 import { contextOf } from "../context.ts";
 import { bytes, fields, table } from "../output.ts";
+import { Progress, withProgress } from "../progress.ts";
+import { parseSchemaOption, summary } from "../dataset-text.ts";
 
 export function registerPublic(program: Command): void {
   const registry = program
@@ -119,6 +121,39 @@ function registerManage(registry: Command): void {
       await client.registry.remove(name);
       output.result({ removed: name }, () => `Removed from the public registry: ${name}`);
     });
+
+  registry
+    .command("import")
+    .description("Make a dataset of stored objects that equal an entry, open to every user (administrators)")
+    .argument("<name>", "of the entry")
+    .argument("<dataset>", "name of the dataset")
+    .requiredOption("--files <bucket/glob...>", "which objects; quote the globs")
+    .requiredOption("--schema <json>", "what the items are, as JSON or @file")
+    .action(
+      async (
+        name: string,
+        dataset: string,
+        options: { files: readonly string[]; schema: string },
+        command: Command,
+      ) => {
+        const { client, output } = contextOf(command);
+        const request = {
+          name: dataset,
+          files: options.files,
+          schema: await parseSchemaOption(options.schema),
+        };
+        const progress = new Progress(output, "Importing");
+        const id = await withProgress(progress, () =>
+          client.registry.import(name, request, {
+            onProgress: (job) => progress.update(job.done, job.total),
+          }),
+        );
+        const created = await client.datasets.get(id);
+        output.result(created, () =>
+          summary(`Imported: ${created.name} (version ${created.version})`, created),
+        );
+      },
+    );
 
   registry
     .command("open")

@@ -137,14 +137,7 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
     }
     const { dataset_id, name, description, schema } = input;
     await insertBuilding(this.#deps.sql, { id: dataset_id, ownerId, jobId: id, name, description, schema });
-    const totals: Totals = { count: 0, totalSize: 0, maxItem: 0, pathBytes: 0 };
-    const matched = globs.map(() => false);
-    return {
-      kind: "next",
-      state: { phase: "list", ...totals, sources, matched, classBytes: 0 },
-      done: 0,
-      total: null,
-    };
+    return { kind: "next", state: listing(input, sources), done: 0, total: null };
   }
 
   async #list({ input }: Job, state: Listing, saved: Saved): Promise<Outcome> {
@@ -297,6 +290,12 @@ export class CreateDataset implements JobProgram<CreateDatasetInput, CreateDatas
     });
     return { kind: "finished", result, commit };
   }
+}
+
+/** Where finding files begins, for jobs that name the sources of the globs themselves and have made the dataset's row. */
+export function listing({ files }: CreateDatasetInput, sources: readonly KeySource[]): CreateDatasetState {
+  const totals: Totals = { count: 0, totalSize: 0, maxItem: 0, pathBytes: 0 };
+  return { phase: "list", ...totals, sources, matched: files.map(() => false), classBytes: 0 };
 }
 
 function totalsOf({ count, totalSize, maxItem, pathBytes }: Totals): Totals {

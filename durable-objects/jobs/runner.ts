@@ -11,12 +11,16 @@ import {
   succeedStatement,
 } from "../../catalog/jobs.ts";
 import type { CreateDatasetInput, CreateDatasetState } from "./create-dataset.ts";
+import type { ImportPublicDatasetInput, ImportPublicDatasetState } from "./import-public-dataset.ts";
 import { type JobInfo, type JobProgram, type JobStorage, MemoryJobStorage } from "./program.ts";
+import type { UnpackDatasetInput, UnpackDatasetState } from "./unpack-dataset.ts";
 import type { VerifyDatasetInput, VerifyDatasetState } from "./verify-dataset.ts";
 
 export interface JobPrograms {
   readonly create_dataset: JobProgram<CreateDatasetInput, CreateDatasetState>;
   readonly verify_dataset: JobProgram<VerifyDatasetInput, VerifyDatasetState>;
+  readonly unpack_dataset: JobProgram<UnpackDatasetInput, UnpackDatasetState>;
+  readonly import_public_dataset: JobProgram<ImportPublicDatasetInput, ImportPublicDatasetState>;
 }
 
 /** When to call `advance` again; "ended" when the job is over and forgotten. */

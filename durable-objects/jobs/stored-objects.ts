@@ -185,7 +185,8 @@ function isLoss(error: unknown): boolean {
   return error instanceof DataStreamError && error.code === "data_loss";
 }
 
-function toStream(bytes: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+/** Nothing is read before it is asked for. */
+export function toStream(bytes: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
   const iterator = bytes[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>(
     {

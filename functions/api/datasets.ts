@@ -26,7 +26,9 @@ import { Cursor, Digest, jsonAnswer, jsonBody, pageLimit, Time, Uuid } from "./s
 const DatasetList = z
   .object({ datasets: z.array(DatasetSchema), next_cursor: Cursor.nullable() })
   .openapi("DatasetList");
-const StartedJob = z.object({ job_id: Uuid }).openapi("StartedJob");
+export const StartedJob: z.ZodObject<{ job_id: z.ZodUUID }> = z
+  .object({ job_id: Uuid })
+  .openapi("StartedJob");
 
 const File = z
   .object({

@@ -11,7 +11,7 @@ import { Cursor, jsonAnswer, pageLimit, Time, Uuid } from "./schemas.ts";
 const JobSchema = z
   .object({
     id: Uuid,
-    kind: z.enum(["create_dataset", "verify_dataset"]),
+    kind: z.enum(["create_dataset", "verify_dataset", "unpack_dataset", "import_public_dataset"]),
     state: z.enum(["queued", "running", "succeeded", "failed"]),
     done: z.int().openapi({ description: "Units of work done; never goes back", example: 5000 }),
     total: z.int().nullable().openapi({ description: "null until it is known", example: 100000 }),

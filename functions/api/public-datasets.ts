@@ -82,7 +82,7 @@ const PublishedFile = z.object({
 });
 const EntryWithFiles = Entry.extend({ files: z.array(PublishedFile) }).openapi("PublicDatasetWithFiles");
 
-const Params = z.object({
+export const PublicDatasetParams: z.ZodObject<{ ref: z.ZodString }> = z.object({
   ref: z
     .string()
     .min(1)
@@ -124,7 +124,7 @@ const showRoute = createRoute({
   tags: ["public datasets"],
   summary: "Show an entry with its published files",
   ...needsApiKey,
-  request: { params: Params },
+  request: { params: PublicDatasetParams },
   responses: { 200: jsonAnswer(EntryWithFiles, "The entry"), ...problems(400, 401, 404) },
 });
 
@@ -174,7 +174,7 @@ const removeRoute = createRoute({
   summary: "Remove an entry",
   description: "For administrators. What was verified by it is so no longer, from this moment on.",
   ...needsAdmin,
-  request: { params: Params },
+  request: { params: PublicDatasetParams },
   responses: { 204: { description: "It is gone" }, ...problems(400, 401, 403, 404) },
 });
 
@@ -186,7 +186,7 @@ const cacheRoute = createRoute({
   description: "For administrators: a version of their own that was verified against this entry.",
   ...needsAdmin,
   request: {
-    params: Params,
+    params: PublicDatasetParams,
     body: jsonBody(
       z
         .strictObject({

@@ -12,6 +12,7 @@ import { registerKnownKeys } from "./known-keys.ts";
 import { registerTrainingNodes } from "./training-nodes.ts";
 import { registerObjects } from "./objects.ts";
 import { registerPublicDatasets } from "./public-datasets.ts";
+import { registerRegistryJobs } from "./registry-jobs.ts";
 import { registerShares } from "./shares.ts";
 import { registerReceipts } from "./receipts.ts";
 import { registerSignatures } from "./signatures.ts";
@@ -29,6 +30,7 @@ export function createRestApi(): Api {
   registerDatasets(api);
   registerManifests(api);
   registerPublicDatasets(api);
+  registerRegistryJobs(api);
   registerSignatures(api);
   registerKeys(api);
   registerKnownKeys(api);

@@ -72,7 +72,7 @@ export async function writeTarPart(
 }
 
 /** A small archive gets small chunks, and so little memory; twice its length leaves room for padding. */
-function packCapacity(chunkBytes: number, archiveBytes: number): number {
+export function packCapacity(chunkBytes: number, archiveBytes: number): number {
   let capacity = CHUNK_MIN_BYTES;
   while (capacity < chunkBytes && capacity < 2 * archiveBytes) capacity *= 2;
   return capacity;

@@ -16,9 +16,13 @@ export interface TarFile {
 /**
  * The regular files in order. Directories are passed over; a link, a device or a sparse file is refused by name.
  * @param pull the archive's bytes, read to the end.
+ * @param mostFiles how many there may be.
  * @throws `invalid_argument` naming body where the bytes are no whole archive; what `pull` throws.
  */
-export async function* readTar(pull: PullPiece): AsyncGenerator<TarFile> {
+export async function* readTar(
+  pull: PullPiece,
+  mostFiles: number = TAR_PART_MAX_ENTRIES,
+): AsyncGenerator<TarFile> {
   const decoder = createTarDecoder({ strict: true });
   const feeding = feed(pull, decoder.writable);
   // Its failure surfaces through the decoder; without this it would count as unhandled until then.
@@ -30,14 +34,10 @@ export async function* readTar(pull: PullPiece): AsyncGenerator<TarFile> {
       if (done) break;
       if (entry.header.type === "directory") continue;
       checkEntry(entry);
-      if (++files > TAR_PART_MAX_ENTRIES) {
-        throw invalidArgument(
-          "body",
-          `has more than ${TAR_PART_MAX_ENTRIES} files. Cut it into more parts.`,
-          {
-            limit: TAR_PART_MAX_ENTRIES,
-          },
-        );
+      if (++files > mostFiles) {
+        throw invalidArgument("body", `has more than ${mostFiles} files. Cut it into more parts.`, {
+          limit: mostFiles,
+        });
       }
       yield { path: entry.header.name, size: entry.header.size, source: entrySource(entry) };
     }

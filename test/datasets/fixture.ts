@@ -20,6 +20,9 @@ import {
   StoredObjects,
   type StoredObjectsDeps,
 } from "../../durable-objects/jobs/stored-objects.ts";
+import { ImportPublicDataset } from "../../durable-objects/jobs/import-public-dataset.ts";
+import { UnpackDataset } from "../../durable-objects/jobs/unpack-dataset.ts";
+import { UnpackedFiles } from "../../durable-objects/jobs/unpacked-files.ts";
 import { VerifyDataset } from "../../durable-objects/jobs/verify-dataset.ts";
 import { type Kernels, loadKernels } from "../../kernels/index.ts";
 import { ByteBudget } from "../../storage/byte-budget.ts";
@@ -129,8 +132,11 @@ export async function createBench(): Promise<Bench> {
         objects,
         ...(options.filesPerStep !== undefined && { filesPerStep: options.filesPerStep }),
       };
+      const create = new CreateDataset(common);
       return new JobRunner(deps.sql, storage, {
-        create_dataset: new CreateDataset(common),
+        create_dataset: create,
+        unpack_dataset: new UnpackDataset({ ...common, create, files: new UnpackedFiles(deps) }),
+        import_public_dataset: new ImportPublicDataset({ ...common, create }),
         verify_dataset: new VerifyDataset({
           ...common,
           clock,
