@@ -1,7 +1,7 @@
 /** Keys and signatures by the command, through a proxy that keeps everything that leaves the machine. */
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -50,24 +50,7 @@ beforeAll(async () => {
   gateway = await startWords(4);
   home = mkdtempSync(join(tmpdir(), "cyxcloud-keys-"));
   proxy = createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on("data", (chunk: Buffer) => chunks.push(chunk));
-    request.on("end", () => {
-      const body = Buffer.concat(chunks);
-      sent.push(`${request.url} ${JSON.stringify(request.headers)} ${body.toString()}`);
-      const init = {
-        method: request.method ?? "GET",
-        headers: { authorization: request.headers.authorization ?? "", "content-type": "application/json" },
-        ...(body.length > 0 && { body }),
-      };
-      fetch(new URL(request.url ?? "/", gateway.url), init).then(
-        async (answer) => {
-          response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "" });
-          response.end(Buffer.from(await answer.arrayBuffer()));
-        },
-        () => response.destroy(),
-      );
-    });
+    forward(request, response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
 }, 60_000);
@@ -77,6 +60,18 @@ afterAll(async () => {
   await gateway.stop();
   rmSync(home, { recursive: true, force: true });
 });
+
+async function forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = Buffer.concat(await Array.fromAsync(request as AsyncIterable<Buffer>));
+  sent.push(`${request.url} ${JSON.stringify(request.headers)} ${body.toString()}`);
+  const answer = await fetch(new URL(request.url ?? "/", gateway.url), {
+    method: request.method ?? "GET",
+    headers: { authorization: request.headers.authorization ?? "", "content-type": "application/json" },
+    ...(body.length > 0 && { body }),
+  });
+  response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "" });
+  response.end(Buffer.from(await answer.arrayBuffer()));
+}
 
 interface Created {
   readonly id: string;

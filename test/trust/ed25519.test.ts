@@ -161,18 +161,10 @@ describe("what lax verifiers accept is refused", () => {
   });
 
   test("keys that are no point, and spellings above the field", () => {
-    const none = Array.from({ length: 64 }, (_, i) =>
-      Uint8Array.from({ length: 32 }, (_, j) => (i * 7 + j * 13) & 0xff),
+    // y = 2 is on no point of the curve.
+    expect(() => checkPublicKey(Uint8Array.from([2, ...new Uint8Array(31)]), "public_key")).toThrow(
+      "public_key",
     );
-    const refused = none.filter((key) => {
-      try {
-        checkPublicKey(key, "public_key");
-        return false;
-      } catch {
-        return true;
-      }
-    });
-    expect(refused.length).toBeGreaterThan(none.length / 2); // about half of all encodings are no point
     expect(() => checkPublicKey(new Uint8Array(32).fill(0xff), "public_key")).toThrow("public_key");
   });
 

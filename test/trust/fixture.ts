@@ -1,12 +1,12 @@
 /** Users, their keys and a dataset of one of them, in a real gateway. */
 import { randomBytes } from "node:crypto";
 import { DataStreamClient } from "../../client/client.ts";
-import type { SigningKey } from "../../client/keys.ts";
-import { statementOf } from "../../client/keys.ts";
+import { type SigningKey, statementOf } from "../../client/keys.ts";
 import { DATASET_STATEMENT_TYPE, encodeDatasetStatement } from "../../core/trust/dataset-statement.ts";
 import { type Envelope, signEnvelope } from "../../core/trust/dsse.ts";
 import { type KeyPair, keyPairOf } from "../../core/trust/ed25519.ts";
 import type { KnownKey } from "../../core/trust/known-keys.ts";
+import type { UploadFile } from "../../client/uploads.ts";
 import type { Role } from "../../catalog/users.ts";
 import { addUser } from "../api/users.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
@@ -22,11 +22,7 @@ export async function startWords(files: number, bytes = 100): Promise<TestGatewa
   const gateway = await startGateway();
   const { client } = ownerOf(gateway);
   await gateway.request("/api/buckets/words", { method: "PUT" });
-  for (let i = 0; i < files; i++)
-    await client.uploadObject(
-      { bucket: "words", key: `${i % 2 === 0 ? "even" : "odd"}/${String(i).padStart(4, "0")}.txt` },
-      new Blob([`word ${i} `.padEnd(bytes, ".")]),
-    );
+  await client.uploadFolder({ bucket: "words", prefix: "" }, texts(files, bytes));
   for (let version = 1; version <= 2; version++)
     await client.datasets.create({
       name: "words",
@@ -34,6 +30,16 @@ export async function startWords(files: number, bytes = 100): Promise<TestGatewa
       schema: { type: "text", format: "txt", labels: "path" },
     });
   return gateway;
+}
+
+/** In path order: first the even ones. */
+async function* texts(files: number, bytes: number): AsyncGenerator<UploadFile> {
+  for (const [rest, folder] of ["even", "odd"].entries())
+    for (let i = rest; i < files; i += 2)
+      yield {
+        path: `${folder}/${String(i).padStart(4, "0")}.txt`,
+        blob: new Blob([`word ${i} `.padEnd(bytes, ".")]),
+      };
 }
 
 export function ownerOf(gateway: TestGateway): Person {
