@@ -1,8 +1,10 @@
-/** The two programs that verify a receipt: the command and the Python script, each as a process of its own. */
+/** What verifies a receipt: the command, the client that it calls, and the Python script. */
 import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { verifyReceipt } from "../../client/receipts.ts";
+import { DataStreamError } from "../../core/errors.ts";
 import { requireTool } from "../support/tools.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -24,10 +26,11 @@ export interface ReceiptFiles {
 /** A Python with the packages of requirements.txt: `CYXCLOUD_PYTHON`, or the one in the path. */
 export const PYTHON: string | undefined = findPython();
 
+/** `cyxcloud receipt verify`, as a process of its own. */
 export function verifyByCommand(files: ReceiptFiles): Promise<Verdict> {
-  const { receipt, jwks, manifest } = write(files);
-  return run(process.execPath, [
-    join(ROOT, "cli", "main.ts"),
+  const main = join(ROOT, "cli", "main.ts");
+  return run(process.execPath, files, ({ receipt, jwks, manifest }) => [
+    main,
     "receipt",
     "verify",
     receipt,
@@ -38,30 +41,56 @@ export function verifyByCommand(files: ReceiptFiles): Promise<Verdict> {
   ]);
 }
 
+/** docs/receipt_verify.py. */
 export function verifyByScript(files: ReceiptFiles): Promise<Verdict> {
-  const { receipt, jwks, manifest, view } = write(files);
   const script = join(ROOT, "docs", "receipt_verify.py");
-  return run(PYTHON as string, [script, receipt, jwks, manifest, ...(view === undefined ? [] : [view])]);
+  return run(PYTHON as string, files, ({ receipt, jwks, manifest, view }) =>
+    [script, receipt, jwks, manifest, view].filter((file) => file !== undefined),
+  );
 }
 
-function write(files: ReceiptFiles): { receipt: string; jwks: string; manifest: string; view?: string } {
+/** What the command calls, without its process. */
+export async function verifyByClient(files: ReceiptFiles): Promise<Verdict> {
+  try {
+    const { headsChecked } = await verifyReceipt(files);
+    return { accepted: true, output: `${headsChecked} heads` };
+  } catch (error) {
+    if (!(error instanceof DataStreamError) || error.code === "internal") throw error;
+    return { accepted: false, output: `error: ${error.message}` };
+  }
+}
+
+interface WrittenFiles {
+  readonly receipt: string;
+  readonly jwks: string;
+  readonly manifest: string;
+  readonly view: string | undefined;
+}
+
+function run(
+  program: string,
+  files: ReceiptFiles,
+  argumentsOf: (written: WrittenFiles) => string[],
+): Promise<Verdict> {
   const folder = mkdtempSync(join(tmpdir(), "cyxcloud-receipt-"));
   const put = (name: string, content: string | Uint8Array): string => {
     writeFileSync(join(folder, name), content);
     return join(folder, name);
   };
-  return {
+  const written = {
     receipt: put("receipt.json", JSON.stringify(files.envelope)),
     jwks: put("keys.json", JSON.stringify(files.jwks)),
     manifest: put("files.manifest", files.manifest),
-    ...(files.view && { view: put("view.json", JSON.stringify(files.view)) }),
+    view: files.view && put("view.json", JSON.stringify(files.view)),
   };
-}
-
-function run(program: string, arguments_: readonly string[]): Promise<Verdict> {
+  const options = {
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder },
+    cwd: folder,
+    encoding: "utf8",
+  } as const;
   return new Promise((resolve) => {
-    const env = { PATH: process.env["PATH"] ?? "", HOME: tmpdir() };
-    execFile(program, arguments_, { env, cwd: tmpdir(), encoding: "utf8" }, (error, stdout, stderr) => {
+    execFile(program, argumentsOf(written), options, (error, stdout, stderr) => {
+      rmSync(folder, { recursive: true });
       resolve({ accepted: error === null, output: stdout + stderr });
     });
   });
