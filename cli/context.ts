@@ -6,12 +6,14 @@ import { DataStreamClient } from "../client/client.ts";
 import { invalidArgument } from "../core/errors.ts";
 import { readKnownKeys } from "../companion/known-keys-file.ts";
 import { FilePinStore } from "../companion/pin-file.ts";
+import { openNodeKey } from "./private-key.ts";
 import { Output } from "./output.ts";
 
 /** Options that every command has. */
 interface GlobalOptions {
   readonly gateway?: string;
   readonly token?: string;
+  readonly nodeKey?: string;
   readonly json?: boolean;
 }
 
@@ -32,7 +34,7 @@ const PIN_FILE: string = join(homedir(), ".config", "cyxcloud", "pins.json");
 
 /**
  * Gateway and credentials: options first, then `CYXCLOUD_GATEWAY`, `CYXCLOUD_API_KEY` and
- * `CYXCLOUD_ACCESS_TOKEN`, then the local stack that runs in this folder or one above it. Keys are
+ * `CYXCLOUD_ACCESS_TOKEN` (with `CYXCLOUD_NODE_KEY` where it is bound to a node), then the local stack that runs in this folder or one above it. Keys are
  * never taken from the command line, where other processes can read them.
  */
 export function contextOf(command: Command): Context {
@@ -48,6 +50,7 @@ export function contextOf(command: Command): Context {
   const apiKey =
     process.env["CYXCLOUD_API_KEY"] ?? (gateway === local?.gateway_url ? local.api_key : undefined);
   const accessToken = options.token ?? process.env["CYXCLOUD_ACCESS_TOKEN"];
+  const nodeKey = options.nodeKey ?? process.env["CYXCLOUD_NODE_KEY"];
   const client = new DataStreamClient({
     gateway,
     pins: new FilePinStore(PIN_FILE),
@@ -56,6 +59,7 @@ export function contextOf(command: Command): Context {
     // A token given by hand stands alone: falling back to the user's key would hide what it may not do.
     ...(apiKey === undefined || options.token !== undefined ? {} : { apiKey }),
     ...(accessToken === undefined ? {} : { accessToken }),
+    ...(nodeKey === undefined ? {} : { nodeKey: openNodeKey(nodeKey) }),
   });
   return { client, output: new Output(options.json ?? false), gatewayUrl: gateway };
 }

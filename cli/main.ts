@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { registerAdmin } from "./commands/admin.ts";
 import { registerDataset } from "./commands/dataset.ts";
 import { registerKeys } from "./commands/keys.ts";
+import { registerNodes } from "./commands/nodes.ts";
 import { registerObjects } from "./commands/objects.ts";
 import { registerPublic } from "./commands/public.ts";
 import { registerReceipt } from "./commands/receipt.ts";
@@ -16,6 +17,10 @@ const program = new Command("cyxcloud")
   .description("Verified training data, streamed from erasure-coded storage")
   .option("--gateway <url>", "gateway to talk to (default: CYXCLOUD_GATEWAY, or the local stack)")
   .option("--token <jwt>", "access token to use in place of the API key (default: CYXCLOUD_ACCESS_TOKEN)")
+  .option(
+    "--node-key <name>",
+    "key of the training node that the access token is bound to: its name here, or a file (default: CYXCLOUD_NODE_KEY)",
+  )
   .option("--json", "print one JSON object for programs")
   .addHelpText(
     "after",
@@ -41,6 +46,7 @@ for (const register of [
   registerAdmin,
   registerKeys,
   registerUsers,
+  registerNodes,
 ])
   register(program);
 inheritGlobals(program);

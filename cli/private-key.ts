@@ -1,5 +1,5 @@
 /**
- * Private signing keys as files of the user who owns them. A key leaves its file only into this process's memory.
+ * Private keys, of users who sign and of training nodes, as files of whom they belong to. A key leaves its file only into this process's memory.
  *
  * A passphrase encrypts the seed with AES-256-GCM under a key that scrypt (RFC 7914) derives; the public key is
  * authenticated with it, so a file cannot be given another one.
@@ -13,7 +13,8 @@ import { equalBytes, fromHex, toHex } from "../core/bytes.ts";
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import { type KeyPair, keyPairOf } from "../core/trust/ed25519.ts";
 
-const FOLDER: string = join(homedir(), ".config", "cyxcloud", "keys");
+/** Folder of signing keys, and of training nodes' keys. */
+export type KeyFolder = "keys" | "nodes";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** 128 MiB and about half a second for each guess. */
 const SCRYPT = { N: 2 ** 17, r: 8, p: 1, maxmem: 2 ** 28 } as const;
@@ -45,8 +46,9 @@ export interface StoredKey {
 export function createKey(
   name: string,
   passphrase: string,
+  folder: KeyFolder = "keys",
 ): { readonly key: KeyPair; readonly stored: StoredKey } {
-  const file = fileOf(name);
+  const file = fileOf(name, folder);
   const key = keyPairOf(new Uint8Array(randomBytes(32)));
   const content: KeyFile = {
     version: 1,
@@ -74,7 +76,7 @@ export function createKey(
 export function storedKeys(): readonly StoredKey[] {
   let names: string[];
   try {
-    names = readdirSync(FOLDER);
+    names = readdirSync(folderOf("keys"));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
@@ -83,7 +85,7 @@ export function storedKeys(): readonly StoredKey[] {
     .filter((name) => name.endsWith(".json"))
     .map((name) => name.slice(0, -".json".length))
     .toSorted()
-    .map((name) => describe(name, read(name)));
+    .map((name) => describe(name, read(name, fileOf(name, "keys"))));
 }
 
 /**
@@ -92,7 +94,7 @@ export function storedKeys(): readonly StoredKey[] {
  * @throws `not_found`; `permission_denied` for a wrong passphrase.
  */
 export async function openKey(name: string, passphrase: () => Promise<string>): Promise<KeyPair> {
-  const { seed, public_key } = read(name);
+  const { seed, public_key } = read(name, fileOf(name, "keys"));
   const publicKey = fromHex(public_key) ?? new Uint8Array();
   const opened = typeof seed === "string" ? fromBase64(seed) : decrypt(seed, publicKey, await passphrase());
   if (opened === undefined)
@@ -104,8 +106,21 @@ export async function openKey(name: string, passphrase: () => Promise<string>): 
   throw damaged(name);
 }
 
-export function deleteKey(name: string): void {
-  rmSync(fileOf(name));
+/**
+ * Opens a training node's key, which nobody types a passphrase for.
+ * @param reference name of a node that was registered on this machine, or path of its key file.
+ * @throws `not_found`; `data_loss` for a file that is no key of this kind.
+ */
+export function openNodeKey(reference: string): KeyPair {
+  const file = /[/\\]/.test(reference) ? reference : fileOf(reference, "nodes");
+  const { seed, public_key } = read(reference, file);
+  const opened = typeof seed === "string" ? fromBase64(seed) : undefined;
+  if (opened?.length !== 32 || toHex(keyPairOf(opened).publicKey) !== public_key) throw damaged(reference);
+  return keyPairOf(opened);
+}
+
+export function deleteKey(name: string, folder: KeyFolder = "keys"): void {
+  rmSync(fileOf(name, folder));
 }
 
 function encrypt({ seed, publicKey }: KeyPair, passphrase: string): KeyFile["seed"] {
@@ -140,15 +155,16 @@ function decrypt(
   }
 }
 
-function read(name: string): KeyFile {
+function read(name: string, file: string): KeyFile {
   let text: string;
   try {
-    text = readFileSync(fileOf(name), "utf8");
+    text = readFileSync(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     throw new DataStreamError(
       "not_found",
-      `There is no key ${name} on this machine. Create one with: cyxcloud key create ${name}`,
+      `There is no key ${name} on this machine. Create one with: cyxcloud key create, or for a training node: ` +
+        "cyxcloud node register",
       { details: { field: "key" } },
     );
   }
@@ -167,11 +183,15 @@ function read(name: string): KeyFile {
 }
 
 function describe(name: string, { public_key: publicKey, seed }: KeyFile): StoredKey {
-  return { name, file: fileOf(name), publicKey, encrypted: typeof seed !== "string" };
+  return { name, file: fileOf(name, "keys"), publicKey, encrypted: typeof seed !== "string" };
 }
 
-function fileOf(name: string): string {
-  if (NAME.test(name)) return join(FOLDER, `${name}.json`);
+function folderOf(folder: KeyFolder): string {
+  return join(homedir(), ".config", "cyxcloud", folder);
+}
+
+function fileOf(name: string, folder: KeyFolder): string {
+  if (NAME.test(name)) return join(folderOf(folder), `${name}.json`);
   throw invalidArgument(
     "name",
     "use 1 to 64 letters, digits, '.', '_', '-', beginning with a letter or digit.",

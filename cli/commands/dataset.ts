@@ -9,6 +9,7 @@ import { bytes, fields, shortHash, table, time } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
 import { registerSigning } from "./signing.ts";
 import { registerShares } from "./shares.ts";
+import { registerTokens } from "./tokens.ts";
 
 export function registerDataset(program: Command): void {
   const dataset = program.command("dataset").description("Create, inspect and verify datasets");
@@ -18,6 +19,7 @@ export function registerDataset(program: Command): void {
   registerUnpack(dataset);
   registerSigning(dataset);
   registerToken(dataset);
+  registerTokens(dataset);
   registerShares(dataset);
 }
 
