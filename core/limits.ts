@@ -191,10 +191,6 @@ export const GLOB_MAX_DEEP_STARS: number = 3;
 export const TOKEN_TTL_DEFAULT_SECONDS: number = 24 * 3_600;
 export const TOKEN_TTL_MAX_SECONDS: number = 30 * 24 * 3_600;
 export const TOKEN_TTL_MIN_SECONDS: number = 60;
-/** Requests that one caller may make in a window of the platform's rate limiter, which knows windows of 10 s and of 60 s. */
-export interface RateLimit {
-  readonly requests: number;
-  readonly seconds: 10 | 60;
 /** How old a proof of a training node's key may be, and how far its clock may be ahead of ours. */
 export const PROOF_LIFETIME_SECONDS: number = 60;
 export const PROOF_AHEAD_SECONDS: number = 30;
@@ -203,6 +199,10 @@ export const PROOF_MAX_CHARS: number = 4_096;
 export const PROOF_ID_MAX_CHARS: number = 256;
 /** Characters of a training node's name. */
 export const NODE_NAME_MAX_CHARS: number = 128;
+/** Requests that one caller may make in a window of the platform's rate limiter, which knows windows of 10 s and of 60 s. */
+export interface RateLimit {
+  readonly requests: number;
+  readonly seconds: 10 | 60;
 }
 /**
  * By class of route: far above what training and uploads need, far below what would hurt others. Our clients' backoff
