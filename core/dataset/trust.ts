@@ -10,9 +10,6 @@ export type TrustLabel = (typeof TRUST_LABELS)[number];
 export type TrustLevel = 0 | 1 | 2 | 3 | 4;
 
 export const TRUST_SELF: TrustLevel = 0;
-export const TRUST_SIGNED: TrustLevel = 1;
-export const TRUST_VERIFIED: TrustLevel = 2;
-export const TRUST_ATTESTED: TrustLevel = 3;
 export const TRUST_UNTRUSTED: TrustLevel = 4;
 
 export function trustLabel(level: TrustLevel): TrustLabel {

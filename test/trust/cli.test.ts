@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
+import { buffer } from "node:stream/consumers";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { TestGateway } from "../support/gateway.ts";
@@ -62,7 +63,7 @@ afterAll(async () => {
 });
 
 async function forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const body = Buffer.concat(await Array.fromAsync(request as AsyncIterable<Buffer>));
+  const body = await buffer(request);
   sent.push(`${request.url} ${JSON.stringify(request.headers)} ${body.toString()}`);
   const answer = await fetch(new URL(request.url ?? "/", gateway.url), {
     method: request.method ?? "GET",
