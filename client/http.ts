@@ -11,7 +11,7 @@ export interface GatewayOptions {
   readonly apiKey?: string;
   /** Access token of one dataset version, for training nodes. */
   readonly accessToken?: string;
-  /** Key of the training node that access tokens are bound to: their requests then carry a proof of it. */
+  /** Key of the training node that access tokens are bound to: their requests then carry a proof of it, and it signs acknowledgements. */
   readonly nodeKey?: KeyPair;
   /** Replaces the platform's fetch, for tests and proxies. */
   readonly fetch?: typeof fetch;
@@ -86,6 +86,10 @@ export class Gateway {
 
   get accessToken(): string | undefined {
     return this.#accessToken;
+  }
+
+  get nodeKey(): KeyPair | undefined {
+    return this.#nodeKey;
   }
 
   /**

@@ -1,7 +1,6 @@
 import { create, toJson } from "@bufbuild/protobuf";
 import { AckBatchesRequestSchema } from "../../proto/index.ts";
 import { signConsumerStatement } from "../../core/stream/consumer-statement.ts";
-import type { KeyPair } from "../../core/trust/ed25519.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { Gateway } from "../http.ts";
 
@@ -19,12 +18,11 @@ export interface AcknowledgedStream {
   readonly accessToken: string;
   readonly streamId: string;
   readonly rank: number;
-  readonly consumerKey: KeyPair | undefined;
 }
 
 /**
  * Sends acknowledgements in the background, one call at a time; what piles up meanwhile is
- * merged into the newest. A passing failure is made good by the next one, since they are
+ * merged into the newest, and the node signs each with its key where it has one. A passing failure is made good by the next one, since they are
  * cumulative; a contradiction about the transcript is kept and thrown.
  */
 export class Acknowledger {
@@ -62,17 +60,17 @@ export class Acknowledger {
   }
 
   async #send(acknowledgement: Acknowledgement): Promise<void> {
-    const { consumerKey, ...stream } = this.#stream;
+    const { nodeKey } = this.#gateway;
     const { epoch, transcriptHead: head } = acknowledgement;
     const lease = Number(acknowledgement.lease);
     const signed =
-      consumerKey &&
+      nodeKey &&
       signConsumerStatement(
-        { ...stream, epoch, lease, batches: acknowledgement.batchIndex + 1, head },
-        consumerKey,
+        { ...this.#stream, epoch, lease, batches: acknowledgement.batchIndex + 1, head },
+        nodeKey,
       );
     const request = create(AckBatchesRequestSchema, {
-      ...stream,
+      ...this.#stream,
       ...(signed && { consumerKey: signed.publicKey, consumerSignature: signed.signature }),
       epoch: acknowledgement.epoch,
       lease: acknowledgement.lease,

@@ -6,7 +6,6 @@ import { createOrder, type Order, type OrderMode } from "../../core/stream/order
 import type { BatchHashMode, StreamParameters } from "../../core/stream/parameters.ts";
 import { viewHash } from "../../core/dataset/filter.ts";
 import type { Blake3 } from "../../core/ports.ts";
-import type { KeyPair } from "../../core/trust/ed25519.ts";
 import type { RetryPolicy } from "../backoff.ts";
 import type { StreamPosition } from "./batch.ts";
 import type { VerifiedDataset } from "./dataset.ts";
@@ -46,8 +45,6 @@ export interface StreamOptions {
   readonly batchHash?: BatchHashMode;
   /** "auto" acknowledges a batch when the next one is asked for. */
   readonly acknowledge?: "auto" | "manual";
-  /** This consumer's own key: each acknowledgement is signed with it, and the stream's receipt holds the signature. */
-  readonly consumerKey?: KeyPair;
   readonly retry?: RetryPolicy;
   readonly signal?: AbortSignal;
 }

@@ -83,7 +83,6 @@ class StreamRun {
       accessToken: context.accessToken,
       streamId: this.#streamId,
       rank: this.#rank,
-      consumerKey: options.consumerKey,
     });
   }
 

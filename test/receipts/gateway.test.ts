@@ -21,7 +21,6 @@ const ITEMS = 61;
 let gateway: StreamGateway;
 let dataset: TestDataset;
 let token: string;
-let tokenId: string;
 let client: DataStreamClient;
 beforeAll(async () => {
   gateway = await startStreamGateway();
@@ -29,7 +28,7 @@ beforeAll(async () => {
     gateway,
     noiseFiles(ITEMS, (i) => 300 + i),
   );
-  ({ token, id: tokenId } = await dataset.token());
+  ({ token } = await dataset.token());
   client = new DataStreamClient({ gateway: gateway.url, apiKey: gateway.owner.apiKey });
 });
 afterAll(() => gateway.stop());
@@ -64,13 +63,16 @@ async function receiptOf(streamId: string): Promise<Receipt> {
 const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString("hex");
 
 describe("the receipt", () => {
-  test("of an unbroken epoch names its one lease, token and times, with the client's own head", async () => {
+  test("of an unbroken epoch names its one lease, token, node and times, with the node's own signature", async () => {
     const streamId = randomUUID();
-    const consumerKey = keyPairOf(new Uint8Array(32).fill(9));
+    const nodeKey = keyPairOf(new Uint8Array(32).fill(9));
+    const { id: nodeId } = await client.nodes.register("node-1", nodeKey);
+    const bound = await client.datasets.createToken(dataset.id, { node: "node-1" });
+    const node = new DataStreamClient({ gateway: gateway.url, accessToken: bound.token, nodeKey });
     const started = Date.now();
     let head: Uint8Array | undefined;
-    const options = { dataset: dataset.id, accessToken: token, batchSize: 8, streamId, consumerKey };
-    for await (const batch of client.streamBatches(options)) head = batch.transcriptHead;
+    const options = { dataset: dataset.id, batchSize: 8, streamId };
+    for await (const batch of node.streamBatches(options)) head = batch.transcriptHead;
     const evidence = await client.receipts.evidence(dataset.id, streamId);
     const { receipt, consumerSignatures } = await verifyReceipt(evidence);
     expect(consumerSignatures).toBe(1);
@@ -95,13 +97,13 @@ describe("the receipt", () => {
           leases: [
             {
               lease: 1,
-              token_id: tokenId,
-              node_id: null,
+              token_id: bound.id,
+              node_id: nodeId,
               first_batch: 0,
               acknowledgement: {
                 batches: 8,
                 void: null,
-                consumer: { public_key: toBase64(consumerKey.publicKey) },
+                consumer: { public_key: toBase64(nodeKey.publicKey) },
               },
             },
           ],
