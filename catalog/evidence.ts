@@ -22,7 +22,8 @@ export interface EvidenceRow {
 }
 
 /**
- * Records a verified signature of a key of the user; one that the key made before is replaced.
+ * Records a verified signature of a key of the user; one that the key made before is replaced, and those of the user's
+ * revoked keys go, so that nobody piles up more on a version than they have keys.
  * @returns undefined when the key is not the user's, or was revoked, or the version is gone.
  */
 export async function insertSignature(
@@ -41,6 +42,10 @@ export async function insertSignature(
 ): Promise<EvidenceRow | undefined> {
   // The lock orders this against a revocation: what is recorded was signed by a key that held.
   const [inserted] = await sql.query(statement`
+    WITH revoked AS (
+      DELETE FROM dataset_evidence e USING signing_keys s
+      WHERE e.dataset_id = ${datasetId}::uuid AND e.kind = 'signature' AND s.public_key = e.public_key
+        AND s.user_id = ${userId}::uuid AND s.revoked_at IS NOT NULL)
     INSERT INTO dataset_evidence (dataset_id, kind, public_key, envelope, created_by)
     SELECT d.id, 'signature', s.public_key, ${JSON.stringify(envelope)}::jsonb, s.user_id
     FROM datasets d, signing_keys s

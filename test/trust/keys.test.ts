@@ -8,7 +8,17 @@ import { keyPairOf } from "../../core/trust/ed25519.ts";
 import { KEY_PROOF_TYPE, type KeyChallenge, signKeyProof } from "../../core/trust/key-proof.ts";
 import { documentedClient, type DocumentedClient, type JsonAnswer } from "../api/documented.ts";
 import type { TestGateway } from "../support/gateway.ts";
-import { clientOf, newKey, ownerOf, person, type Person, share, signed, startWords } from "./fixture.ts";
+import {
+  clientOf,
+  newKey,
+  ownerOf,
+  person,
+  type Person,
+  type RegisteredKey,
+  share,
+  signed,
+  startWords,
+} from "./fixture.ts";
 
 let gateway: TestGateway;
 let api: DocumentedClient;
@@ -188,6 +198,30 @@ describe("a signature", () => {
     expect((await add(good)).status).toBe(201);
     expect((await add(good)).status).toBe(201);
     expect((await evidence()).filter((each) => each.public_key === toHex(key.publicKey))).toHaveLength(1);
+  });
+
+  test("of a revoked key makes room for the next", async () => {
+    const signer = await person(gateway, "signer");
+    await share(gateway, v2, signer.userId);
+    const brought = async (): Promise<unknown[]> => {
+      const list = (await call(ada, "GET", `/api/datasets/${v2}/evidence`)).body.evidence;
+      return (list as { created_by: string; public_key: string }[])
+        .filter((each) => each.created_by === "signer")
+        .map((each) => each.public_key);
+    };
+    const [first, second, third] = [
+      await newKey(signer, "first"),
+      await newKey(signer, "second"),
+      await newKey(signer, "third"),
+    ];
+    const sign = async ({ key }: RegisteredKey): Promise<unknown> =>
+      signer.client.keys.sign(v2, await signed(ada, v2, key));
+    await sign(first);
+    await sign(second);
+    expect(await brought()).toEqual([first, second].map(({ key }) => toHex(key.publicKey)));
+    await signer.client.keys.revoke(first.registered.id);
+    await sign(third);
+    expect(await brought()).toEqual([second, third].map(({ key }) => toHex(key.publicKey)));
   });
 
   test("by a reader counts for those who know the reader's key", async () => {
