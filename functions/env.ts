@@ -12,7 +12,7 @@ export interface Env
   readonly PROOF_LEDGERS: DurableObjectNamespace<ProofLedger>;
   /** Secret. PostgreSQL connection string of the pooled Neon host. */
   readonly DATABASE_URL: string;
-  /** Secret. `{"keys": [private Ed25519 JWKs with kid]}`: the first signs, all verify. */
+  /** Secret. `{"keys": [private Ed25519 JWKs with kid]}`: with `nbf` and `exp` where they take turns. */
   readonly SIGNING_KEYS: string;
   /** `iss` of access tokens: the public URL of this gateway. */
   readonly ISSUER: string;

@@ -8,6 +8,7 @@
 import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
 import { fromPayload, TOKEN_AUDIENCE, type TokenClaims, toPayload } from "../core/access/token-claims.ts";
 import { DataStreamError } from "../core/errors.ts";
+import type { Clock } from "../core/ports.ts";
 import { type Envelope, envelopeOf, preAuthentication } from "../core/trust/dsse.ts";
 
 const ALGORITHM = "Ed25519";
@@ -20,6 +21,9 @@ interface SigningKey {
   readonly publicKey: CryptoKey;
   readonly publicJwk: Readonly<Record<string, string>>;
   readonly sign: CryptoKey;
+  /** When it begins to sign and to verify, and when it is over; seconds since 1970. */
+  readonly notBefore: number;
+  readonly expiresAt: number;
 }
 
 /** Public half of the configured keys, as `/.well-known/jwks.json` answers it. */
@@ -30,33 +34,57 @@ export interface PublicKeySet {
 export class TokenSigner {
   readonly #issuer: string;
   readonly #keys: ReadonlyMap<string, SigningKey>;
-  readonly #current: SigningKey;
-  readonly jwks: PublicKeySet;
+  readonly #clock: Clock;
 
-  private constructor(issuer: string, keys: readonly [SigningKey, ...SigningKey[]]) {
+  private constructor(issuer: string, keys: readonly SigningKey[], clock: Clock) {
     this.#issuer = issuer;
     this.#keys = new Map(keys.map((key) => [key.id, key]));
-    this.#current = keys[0];
-    this.jwks = { keys: keys.map((key) => key.publicJwk) };
+    this.#clock = clock;
   }
 
   /**
-   * @param secret JSON `{"keys": [private JWKs with kid]}`; the first signs, all verify.
+   * @param secret JSON `{"keys": [private JWKs with kid]}`. A key may carry `nbf` and `exp` (seconds since 1970): it is
+   *   published until `exp`, and verifies from `nbf` on until then. Of those in force the one with the latest `nbf`
+   *   signs, of several the first.
    * @throws Error when the secret is not that; the message never quotes it.
    */
-  static async load(secret: string, issuer: string): Promise<TokenSigner> {
+  static async load(
+    secret: string,
+    issuer: string,
+    clock: Clock = { now: () => Date.now() },
+  ): Promise<TokenSigner> {
     const keys = await Promise.all(parseSecret(secret).map(importKey));
-    const [first, ...rest] = keys;
-    if (first === undefined) throw new Error("SIGNING_KEYS holds no key.");
+    if (keys.length === 0) throw new Error("SIGNING_KEYS holds no key.");
     if (new Set(keys.map((key) => key.id)).size !== keys.length)
       throw new Error("SIGNING_KEYS holds two keys with one kid.");
-    return new TokenSigner(issuer, [first, ...rest]);
+    return new TokenSigner(issuer, keys, clock);
   }
 
-  sign(claims: TokenClaims): Promise<string> {
+  /** What is published now: the keys in force, and those that will be. */
+  get jwks(): PublicKeySet {
+    const now = this.#nowSeconds;
+    return {
+      keys: [...this.#keys.values()].filter((key) => now < key.expiresAt).map((key) => key.publicJwk),
+    };
+  }
+
+  async sign(claims: TokenClaims): Promise<string> {
+    const { id, sign } = this.#current();
     return new SignJWT(toPayload(claims, this.#issuer))
-      .setProtectedHeader({ alg: ALGORITHM, typ: TYPE, kid: this.#current.id })
-      .sign(this.#current.sign);
+      .setProtectedHeader({ alg: ALGORITHM, typ: TYPE, kid: id })
+      .sign(sign);
+  }
+
+  get #nowSeconds(): number {
+    return this.#clock.now() / 1000;
+  }
+
+  /** @throws `internal` when the keys that were configured are all over, or not in force yet. */
+  #current(): SigningKey {
+    const now = this.#nowSeconds;
+    const [first, ...others] = [...this.#keys.values()].filter((key) => isInForce(key, now));
+    if (first === undefined) throw new DataStreamError("internal", "No key of SIGNING_KEYS is in force now.");
+    return others.reduce((best, key) => (key.notBefore > best.notBefore ? key : best), first);
   }
 
   /**
@@ -65,13 +93,14 @@ export class TokenSigner {
    */
   async signStatement(payloadType: string, payload: Uint8Array): Promise<Envelope> {
     const message = preAuthentication(payloadType, payload) as Uint8Array<ArrayBuffer>;
-    const signature = await crypto.subtle.sign(ALGORITHM, this.#current.sign, message);
-    return envelopeOf(payloadType, payload, this.#current.id, new Uint8Array(signature));
+    const { id, sign } = this.#current();
+    const signature = await crypto.subtle.sign(ALGORITHM, sign, message);
+    return envelopeOf(payloadType, payload, id, new Uint8Array(signature));
   }
 
   /** Whether the key of this id is published. */
   publishes(keyId: string): boolean {
-    return this.#keys.has(keyId);
+    return this.jwks.keys.some(({ kid }) => kid === keyId);
   }
 
   /**
@@ -87,7 +116,8 @@ export class TokenSigner {
         token,
         (header) => {
           const key = this.#keys.get(header.kid ?? "");
-          if (key === undefined || "crit" in header || header.typ !== TYPE) throw invalidToken();
+          if (key === undefined || !isInForce(key, nowMs / 1000) || "crit" in header || header.typ !== TYPE)
+            throw invalidToken();
           return key.publicKey;
         },
         {
@@ -135,8 +165,14 @@ function parseSecret(secret: string): JWK[] {
   return keys as JWK[];
 }
 
-async function importKey(jwk: JWK): Promise<SigningKey> {
-  const { kty, crv, x, d, kid } = jwk;
+function isInForce({ notBefore, expiresAt }: SigningKey, nowSeconds: number): boolean {
+  return notBefore <= nowSeconds && nowSeconds < expiresAt;
+}
+
+async function importKey(jwk: JWK & { readonly nbf?: unknown; readonly exp?: unknown }): Promise<SigningKey> {
+  const { kty, crv, x, d, kid, nbf = 0, exp = Number.POSITIVE_INFINITY } = jwk;
+  if (typeof nbf !== "number" || typeof exp !== "number" || !(nbf < exp))
+    throw new Error("nbf and exp of a key of SIGNING_KEYS must be seconds since 1970, nbf the earlier.");
   if (kty !== "OKP" || crv !== ALGORITHM || !x || !d || !kid)
     throw new Error("Every key of SIGNING_KEYS must be a private Ed25519 JWK with kid.");
   const publicJwk = { kty, crv, x, kid, alg: ALGORITHM, use: "sig" };
@@ -146,5 +182,5 @@ async function importKey(jwk: JWK): Promise<SigningKey> {
   ]);
   if (sign instanceof Uint8Array || publicKey instanceof Uint8Array)
     throw new Error("SIGNING_KEYS holds a symmetric key.");
-  return { id: kid, publicKey, publicJwk, sign };
+  return { id: kid, publicKey, publicJwk, sign, notBefore: nbf, expiresAt: exp };
 }

@@ -1,6 +1,7 @@
 /** What the local stack keeps in its directory beside the data: who runs it, and its secrets. */
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { TOKEN_TTL_MAX_SECONDS } from "../../core/limits.ts";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
@@ -74,6 +75,33 @@ export function saveSecrets(directory: string, secrets: StackSecrets): void {
 export function createSigningKeys(): string {
   const jwk = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
   return JSON.stringify({ keys: [{ ...jwk, kid: randomUUID(), alg: "Ed25519", use: "sig" }] });
+}
+
+/** From the moment a new key is published until it signs: caches of the published keys are older by then. */
+const PUBLISHED_AHEAD_SECONDS = 3_600;
+/** How long an old key verifies when it no longer signs: a day more than the longest life of a token. */
+const RETIRING_SECONDS = TOKEN_TTL_MAX_SECONDS + 24 * 3_600;
+
+/**
+ * The key set that follows `current`: a new key that signs in an hour, older ones that verify until no token of theirs
+ * lives, none that is over.
+ * @param current value of SIGNING_KEYS.
+ * @param nowMs milliseconds since 1970.
+ * @throws Error when it is no key set; the message never quotes it.
+ */
+export function rotateSigningKeys(current: string, nowMs: number): string {
+  let old: Record<string, unknown>[];
+  try {
+    old = (JSON.parse(current) as { keys: Record<string, unknown>[] }).keys.map((key) => ({ ...key }));
+  } catch {
+    throw new Error('SIGNING_KEYS must be {"keys": […]}.');
+  }
+  const now = Math.floor(nowMs / 1000);
+  const nbf = now + PUBLISHED_AHEAD_SECONDS;
+  const [added] = (JSON.parse(createSigningKeys()) as { keys: [Record<string, unknown>] }).keys;
+  const exp = nbf + RETIRING_SECONDS;
+  const kept = old.filter((key) => !(Number(key.exp) <= now)).map((key) => ({ ...key, exp: key.exp ?? exp }));
+  return JSON.stringify({ keys: [{ ...added, nbf }, ...kept] });
 }
 
 /** Readable by this account only, and never seen half-written. */
