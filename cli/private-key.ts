@@ -101,6 +101,7 @@ export async function openKey(name: string, passphrase: () => Promise<string>): 
     throw new DataStreamError("permission_denied", `passphrase: it does not open the key ${name}.`, {
       details: { field: "passphrase" },
     });
+  if (opened.length !== 32) throw damaged(name);
   const key = keyPairOf(opened);
   if (equalBytes(key.publicKey, publicKey)) return key;
   throw damaged(name);
