@@ -243,7 +243,7 @@ function checkLeases(receipt: Receipt, batchSize: number): void {
 }
 
 /** The acknowledged prefix of a lease that stands. */
-export function standingBatches({ acknowledgement }: LeaseReceipt): number {
+function standingBatches({ acknowledgement }: LeaseReceipt): number {
   if (acknowledgement === null) return 0;
   return Math.min(acknowledgement.batches, acknowledgement.void?.from_batch ?? acknowledgement.batches);
 }

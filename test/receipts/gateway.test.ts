@@ -1,4 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DataStreamClient } from "../../client/client.ts";
 import { readReceipt, verifyReceipt } from "../../client/receipts.ts";
@@ -7,6 +10,7 @@ import type { Receipt } from "../../core/stream/receipt.ts";
 import type { Envelope } from "../../core/trust/dsse.ts";
 import { keyPairOf } from "../../core/trust/ed25519.ts";
 import type { BatchResponse } from "../../proto/index.ts";
+import { createSigningKeys } from "../../scripts/stack/state.ts";
 import { addUser } from "../api/users.ts";
 import {
   addDataset,
@@ -16,6 +20,7 @@ import {
   type TestDataset,
 } from "../stream/fixture.ts";
 import { acknowledge, ackOf, type StreamInit, WireStream } from "../stream/wire.ts";
+import { cyxcloud } from "./verifiers.ts";
 
 const ITEMS = 61;
 let gateway: StreamGateway;
@@ -199,6 +204,27 @@ describe("the receipt", () => {
   });
 });
 
+test("the command fetches it with all that verifies it, and verifies it offline", async () => {
+  const streamId = randomUUID();
+  await consume(init(streamId), 6);
+  await consume(init(streamId, { resumeBatchIndex: 3n }), 2);
+  const folder = mkdtempSync(join(tmpdir(), "cyxcloud-receipt-"));
+  const account = { CYXCLOUD_GATEWAY: gateway.url, CYXCLOUD_API_KEY: gateway.owner.apiKey };
+  const fetched = await cyxcloud(["receipt", "get", dataset.name, streamId, "--to", folder], account);
+  expect(fetched.output).toMatch(
+    new RegExp(`^Receipt of ${streamId} in ${folder}\n {2}Stream: ${streamId}\n`),
+  );
+  const verified = await cyxcloud(["receipt", "verify", join(folder, "receipt.json")]);
+  expect(verified.output).toMatch(/^Receipt: valid\n/);
+  expect(verified.output).toMatch(/^0 +0 +1 +0 +5 of \d+ +3–5 by lease 2 +[0-9a-f]{8}…$/m);
+  const printed = await cyxcloud(["receipt", "get", dataset.name, streamId], account);
+  expect(JSON.parse(printed.output)).toHaveProperty("payload");
+  rmSync(folder, { recursive: true });
+  expect((await cyxcloud(["receipt", "verify", join(folder, "receipt.json")])).output).toMatch(
+    /cannot be read/,
+  );
+});
+
 describe("who may have it", () => {
   test("the user of the stream, and who holds a token of that user for the version", async () => {
     const streamId = "a run / of ours";
@@ -240,13 +266,7 @@ test("outlives the session", async () => {
   };
   await consume(init(streamId), 4);
   // From here on, an alarm that an attachment sets is due at once.
-  await gateway.restart({
-    DATABASE_URL: gateway.database.url,
-    NEON_LOCAL: gateway.database.bridge,
-    SIGNING_KEYS: gateway.signingKeys,
-    ISSUER: "urn:cyxcloud:test",
-    STREAM_SESSION_IDLE_MS: "1",
-  });
+  await gateway.restart({ STREAM_SESSION_IDLE_MS: "1" });
   const kept = async (count: number): Promise<Receipt> => {
     const last = await WireStream.open(gateway.url, init(streamId));
     await vi.waitFor(async () => expect(await stored()).toHaveLength(count), { timeout: 30_000 });
@@ -264,4 +284,12 @@ test("outlives the session", async () => {
   const second = await kept(2);
   expect(second.segments[0]).toMatchObject({ acknowledged_batches: 0, leases: [{ lease: 1 }] });
   expect(Date.parse(second.started_at)).toBeGreaterThan(Date.parse(first.started_at));
+
+  // A receipt whose key is published no longer is signed anew, as it was kept.
+  const before = await client.receipts.get(dataset.id, streamId);
+  await gateway.restart({ SIGNING_KEYS: createSigningKeys() });
+  const after = await client.receipts.get(dataset.id, streamId);
+  expect(after.payload).toBe(before.payload);
+  expect(after.signatures[0].keyid).not.toBe(before.signatures[0].keyid);
+  expect(await receiptOf(streamId)).toEqual(second);
 });

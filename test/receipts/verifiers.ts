@@ -41,6 +41,14 @@ export function verifyByCommand(files: ReceiptFiles): Promise<Verdict> {
   ]);
 }
 
+/** Any command, with nothing of this process's environment. */
+export function cyxcloud(
+  arguments_: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<Verdict> {
+  return execute(process.execPath, [join(ROOT, "cli", "main.ts"), ...arguments_], tmpdir(), environment);
+}
+
 /** docs/receipt_verify.py. */
 export function verifyByScript(files: ReceiptFiles): Promise<Verdict> {
   const script = join(ROOT, "docs", "receipt_verify.py");
@@ -83,14 +91,18 @@ function run(
     manifest: put("files.manifest", files.manifest),
     view: files.view && put("view.json", JSON.stringify(files.view)),
   };
-  const options = {
-    env: { PATH: process.env["PATH"] ?? "", HOME: folder },
-    cwd: folder,
-    encoding: "utf8",
-  } as const;
+  return execute(program, argumentsOf(written), folder).finally(() => rmSync(folder, { recursive: true }));
+}
+
+function execute(
+  program: string,
+  arguments_: readonly string[],
+  folder: string,
+  environment: Record<string, string> = {},
+): Promise<Verdict> {
+  const env = { PATH: process.env["PATH"] ?? "", HOME: folder, ...environment };
   return new Promise((resolve) => {
-    execFile(program, argumentsOf(written), options, (error, stdout, stderr) => {
-      rmSync(folder, { recursive: true });
+    execFile(program, arguments_, { env, cwd: folder, encoding: "utf8" }, (error, stdout, stderr) => {
       resolve({ accepted: error === null, output: stdout + stderr });
     });
   });
