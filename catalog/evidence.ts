@@ -54,11 +54,60 @@ export async function insertSignature(
     FOR SHARE OF s
     ON CONFLICT (dataset_id, kind, public_key, public_dataset_id) DO UPDATE SET envelope = EXCLUDED.envelope
     RETURNING id`);
-  if (inserted === undefined) return undefined;
+  return inserted && findEvidence(sql, textOf(inserted, "id"), userId);
+}
+
+/**
+ * Records a verified attestation; one that the key made before and that ends sooner is replaced.
+ * @returns undefined when the key is on no list in force, belongs to the version's owner or was revoked, or the
+ *   version is gone.
+ */
+export async function insertAttestation(
+  sql: Sql,
+  {
+    datasetId,
+    userId,
+    publicKey,
+    envelope,
+    expiresAt,
+  }: {
+    readonly datasetId: string;
+    readonly userId: string;
+    readonly publicKey: Uint8Array;
+    readonly envelope: Envelope;
+    readonly expiresAt: Date;
+  },
+): Promise<EvidenceRow | undefined> {
+  // The lock orders this against a removal from the list.
+  const [row] = await sql.query(statement`
+    WITH subject AS (
+      SELECT d.id FROM datasets d, attestors a
+      WHERE d.id = ${datasetId} AND d.state = 'ready' AND a.public_key = ${publicKey}::bytea AND a.removed_in IS NULL
+        AND (SELECT l.expires_at > now() FROM attestor_lists l ORDER BY l.version DESC LIMIT 1)
+        AND NOT EXISTS (SELECT FROM signing_keys s
+          WHERE s.public_key = a.public_key AND (s.user_id = d.owner_id OR s.revoked_at IS NOT NULL))
+      FOR SHARE OF a
+    ), inserted AS (
+      INSERT INTO dataset_evidence AS e (dataset_id, kind, public_key, envelope, created_by, expires_at)
+      SELECT id, 'attestation', ${publicKey}::bytea, ${JSON.stringify(envelope)}::jsonb, ${userId}::uuid,
+        ${expiresAt.toISOString()}::timestamptz FROM subject
+      ON CONFLICT (dataset_id, kind, public_key, public_dataset_id) DO UPDATE
+        SET envelope = EXCLUDED.envelope, created_by = EXCLUDED.created_by, expires_at = EXCLUDED.expires_at
+        WHERE e.expires_at < EXCLUDED.expires_at
+      RETURNING id
+    )
+    SELECT id FROM inserted
+    UNION SELECT e.id FROM subject JOIN dataset_evidence e ON e.dataset_id = subject.id
+      AND e.kind = 'attestation' AND e.public_key = ${publicKey}::bytea`);
+  return row && findEvidence(sql, textOf(row, "id"), userId);
+}
+
+/** As `userId` sees it. */
+async function findEvidence(sql: Sql, id: string, userId: string): Promise<EvidenceRow | undefined> {
   const [row] = await sql.query(statement`
     SELECT e.id, e.kind, e.public_key, e.envelope, u.name AS created_by, e.created_at, e.expires_at,
       evidence_level(e, ${userId}::uuid) AS level
-    FROM dataset_evidence e LEFT JOIN users u ON u.id = e.created_by WHERE e.id = ${textOf(inserted, "id")}`);
+    FROM dataset_evidence e LEFT JOIN users u ON u.id = e.created_by WHERE e.id = ${id}`);
   return row && parseEvidence(row);
 }
 

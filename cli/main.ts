@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { registerAdmin } from "./commands/admin.ts";
+import { registerAttestors } from "./commands/attestors.ts";
 import { registerDataset } from "./commands/dataset.ts";
 import { registerKeys } from "./commands/keys.ts";
 import { registerNodes } from "./commands/nodes.ts";
@@ -45,6 +46,7 @@ for (const register of [
   registerReceipt,
   registerAdmin,
   registerKeys,
+  registerAttestors,
   registerUsers,
   registerNodes,
 ])

@@ -205,3 +205,12 @@ function fileOf(name: string, folder: KeyFolder): string {
 function damaged(name: string): DataStreamError {
   return new DataStreamError("data_loss", `The file of the key ${name} is damaged.`);
 }
+
+/** Name of the one key of this machine. @throws `invalid_argument` where there is none, or several. */
+export function onlyKey(): string {
+  const [key, ...others] = storedKeys();
+  if (key !== undefined && others.length === 0) return key.name;
+  throw key === undefined
+    ? invalidArgument("key", "there is none on this machine. Create one with: cyxcloud key create NAME")
+    : invalidArgument("key", `name one with --key: ${[key, ...others].map(({ name }) => name).join(", ")}.`);
+}

@@ -7,6 +7,7 @@ import { Keys } from "./keys.ts";
 import { Nodes } from "./nodes.ts";
 import { Objects } from "./objects.ts";
 import { Receipts } from "./receipts.ts";
+import { Attestors } from "./attestors.ts";
 import { PublicRegistry } from "./registry.ts";
 import { MemoryPinStore, type PinStore } from "./pins.ts";
 import { Shares } from "./shares.ts";
@@ -38,6 +39,7 @@ export class DataStreamClient {
   readonly receipts: Receipts;
   readonly keys: Keys;
   readonly registry: PublicRegistry;
+  readonly attestors: Attestors;
   readonly shares: Shares;
   readonly nodes: Nodes;
   readonly #options: DataStreamClientOptions;
@@ -52,6 +54,7 @@ export class DataStreamClient {
     this.receipts = new Receipts(this.gateway);
     this.keys = new Keys(this.gateway);
     this.registry = new PublicRegistry(this.gateway);
+    this.attestors = new Attestors(this.gateway);
     this.shares = new Shares(this.gateway);
     this.nodes = new Nodes(this.gateway);
     this.#pins = options.pins ?? new MemoryPinStore();

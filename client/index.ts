@@ -23,3 +23,4 @@ export type { StreamOptions } from "./stream/options.ts";
 export type { VerifiedDataset } from "./stream/dataset.ts";
 export { readReceipt, verifyReceipt } from "./receipts.ts";
 export type { ReceiptEvidence, VerifiedReceipt } from "../core/stream/receipt-verify.ts";
+export type { AttestorList } from "./attestors.ts";

@@ -111,6 +111,17 @@ export const VERIFY_INLINE_MAX_FILES: number = 20_000;
 /** Failures that VerifyDataset lists; the counts are always complete. */
 export const VERIFY_MAX_LISTED_FAILURES: number = 1_000;
 
+/** Attestors on one list. */
+export const ATTESTORS_MAX: number = 200;
+/** How long a version of the list of attestors is in force, unless it says; and at most. */
+export const ATTESTOR_LIST_DEFAULT_SECONDS: number = 365 * 24 * 3_600;
+export const ATTESTOR_LIST_MAX_SECONDS: number = 2 * 365 * 24 * 3_600;
+/** How long an attestation may last. */
+export const ATTESTATION_MAX_SECONDS: number = 2 * 365 * 24 * 3_600;
+/** How far an attestor's clock may be ahead of ours. */
+export const ATTESTATION_CLOCK_SECONDS: number = 300;
+/** Longest claim of an attestation, in characters. */
+export const CLAIM_MAX_CHARS: number = 1_024;
 /** Files of one entry of the public registry. */
 export const REGISTRY_MAX_FILES: number = 1_000;
 /** Largest file whose SHA-256 is computed afterwards: a step of a job, which the platform ends after 15 minutes. */

@@ -7,6 +7,7 @@ import { registerUnpack } from "./unpack.ts";
 import { durationSeconds } from "../duration.ts";
 import { bytes, fields, shortHash, table, time } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
+import { registerAttest } from "./attestors.ts";
 import { registerSigning } from "./signing.ts";
 import { registerShares } from "./shares.ts";
 import { registerTokens } from "./tokens.ts";
@@ -18,6 +19,7 @@ export function registerDataset(program: Command): void {
   registerVerify(dataset);
   registerUnpack(dataset);
   registerSigning(dataset);
+  registerAttest(dataset);
   registerToken(dataset);
   registerTokens(dataset);
   registerShares(dataset);

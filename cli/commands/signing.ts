@@ -1,13 +1,12 @@
 import type { Command } from "commander";
 import { type Evidence, statementOf } from "../../client/keys.ts";
 import { toHex } from "../../core/bytes.ts";
-import { invalidArgument } from "../../core/errors.ts";
 import { DATASET_STATEMENT_TYPE, encodeDatasetStatement } from "../../core/trust/dataset-statement.ts";
 import { signEnvelope } from "../../core/trust/dsse.ts";
 import { contextOf } from "../context.ts";
 import { fields, table, time } from "../output.ts";
 import { askPassphrase } from "../passphrase.ts";
-import { openKey, storedKeys } from "../private-key.ts";
+import { onlyKey, openKey } from "../private-key.ts";
 
 /** `dataset sign` and `dataset evidence`. */
 export function registerSigning(dataset: Command): void {
@@ -64,12 +63,4 @@ export function registerSigning(dataset: Command): void {
         ].join("\n"),
       );
     });
-}
-
-function onlyKey(): string {
-  const [key, ...others] = storedKeys();
-  if (key !== undefined && others.length === 0) return key.name;
-  throw key === undefined
-    ? invalidArgument("key", "there is none on this machine. Create one with: cyxcloud key create NAME")
-    : invalidArgument("key", `name one with --key: ${[key, ...others].map(({ name }) => name).join(", ")}.`);
 }

@@ -1,6 +1,7 @@
 /** The whole REST surface: one line a route module. */
 import { registerAdmin } from "./admin.ts";
 import { type Api, createApi } from "./app.ts";
+import { registerAttestations } from "./attestations.ts";
 import { registerBuckets } from "./buckets.ts";
 import { registerManifests } from "./dataset-manifest.ts";
 import { registerDatasets } from "./datasets.ts";
@@ -31,6 +32,7 @@ export function createRestApi(): Api {
   registerManifests(api);
   registerPublicDatasets(api);
   registerRegistryJobs(api);
+  registerAttestations(api);
   registerSignatures(api);
   registerKeys(api);
   registerKnownKeys(api);

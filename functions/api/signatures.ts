@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { type EvidenceRow, listEvidence } from "../../catalog/evidence.ts";
 import { toHex } from "../../core/bytes.ts";
-import { trustLabel } from "../../core/dataset/trust.ts";
+import { type TRUST_LABELS, trustLabel } from "../../core/dataset/trust.ts";
 import { LIST_MAX_ENTRIES } from "../../core/limits.ts";
 import { DATASET_STATEMENT_TYPE } from "../../core/trust/dataset-statement.ts";
 import { addSignature } from "../signatures.ts";
@@ -12,9 +12,22 @@ import { DatasetParams, TrustLabel, TrustLevel } from "./dataset-schemas.ts";
 import { accessOf } from "./datasets.ts";
 import { problems } from "./problem.ts";
 import { Cursor, jsonAnswer, jsonBody, pageLimit, Time, Uuid } from "./schemas.ts";
-import { EnvelopeSchema, PublicKey } from "./trust-schemas.ts";
+import { EnvelopeSchema, PublicKey, type ShownEnvelope } from "./trust-schemas.ts";
 
-const Evidence = z
+/** Evidence as REST shows it. */
+export interface ShownEvidence {
+  id: string;
+  kind: EvidenceRow["kind"];
+  public_key: string | null;
+  envelope: ShownEnvelope | null;
+  created_by: string | null;
+  created_at: string;
+  expires_at: string | null;
+  trust_level: number;
+  trust: (typeof TRUST_LABELS)[number];
+}
+
+export const Evidence: z.ZodType<ShownEvidence> = z
   .object({
     id: Uuid,
     kind: z.enum(["signature", "registry", "attestation"]),
@@ -92,7 +105,7 @@ export function registerSignatures(api: Api): void {
   });
 }
 
-function shownEvidence(row: EvidenceRow): z.infer<typeof Evidence> {
+export function shownEvidence(row: EvidenceRow): ShownEvidence {
   const { id, kind, publicKey, envelope, createdBy, createdAt, expiresAt, level } = row;
   return {
     id,

@@ -95,7 +95,13 @@ describe("a published file and what is in it", () => {
     await succeed(gateway.owner, "upload", "packed", "--bucket", "published");
     const created = await succeed(
       gateway.owner,
-      ...["dataset", "create", "digits", "--files", "published/packed/*", "--schema", TABLE],
+      "dataset",
+      "create",
+      "digits",
+      "--files",
+      "published/packed/*",
+      "--schema",
+      TABLE,
     );
     expect(created).toMatch(/\n {2}Trust: self\n$/);
     expect(await succeed(gateway.owner, "dataset", "verify", "digits")).toBe(
@@ -171,7 +177,12 @@ describe("an entry of one's own", () => {
     await json(eve, "dataset", "create", "small", "--files", "idx/idx/*", "--schema", TABLE);
     const unpacked = await json<{ content_hash: string }>(
       eve,
-      ...["dataset", "unpack", "small", "small-images", "--schema", IMAGES],
+      "dataset",
+      "unpack",
+      "small",
+      "small-images",
+      "--schema",
+      IMAGES,
     );
     expect(unpacked).toMatchObject({ file_count: 40, total_size_bytes: 40 * 64, trust: "verified" });
     expect(await json(eve, "stream", "small-images", "--count", "--batch-size", "8")).toMatchObject({
@@ -180,7 +191,13 @@ describe("an entry of one's own", () => {
     await succeed(gateway.owner, "upload", "images", "--bucket", "images");
     const same = await json<{ content_hash: string }>(
       gateway.owner,
-      ...["dataset", "create", "images", "--files", "images/images/**", "--schema", IMAGES],
+      "dataset",
+      "create",
+      "images",
+      "--files",
+      "images/images/**",
+      "--schema",
+      IMAGES,
     );
     expect(same.content_hash).toBe(unpacked.content_hash);
     expect(await succeed(gateway.owner, "dataset", "verify", "images")).toMatch(
@@ -193,12 +210,26 @@ describe("an entry of one's own", () => {
     await succeed(gateway.owner, "upload", "idx", "--bucket", "copies");
     const denied = await cyxcloud(
       eve,
-      ...["public", "import", "Small Digits", "copy", "--files", "copies/idx/*", "--schema", TABLE],
+      "public",
+      "import",
+      "Small Digits",
+      "copy",
+      "--files",
+      "copies/idx/*",
+      "--schema",
+      TABLE,
     );
     expect(denied.code).toBe(1);
     const imported = await succeed(
       gateway.owner,
-      ...["public", "import", "Small Digits", "copy", "--files", "copies/idx/*", "--schema", TABLE],
+      "public",
+      "import",
+      "Small Digits",
+      "copy",
+      "--files",
+      "copies/idx/*",
+      "--schema",
+      TABLE,
     );
     expect(imported).toMatch(/^Imported: copy \(version 1\)\n(?:.*\n)* {2}Trust: verified\n$/);
     expect(await succeed(eve, "public", "show", "Small Digits")).toContain(
@@ -206,7 +237,7 @@ describe("an entry of one's own", () => {
     );
 
     const count = (): Promise<Outcome> =>
-      cyxcloud(eve, ...["stream", "owner/copy@1", "--count", "--max-trust-level", "2", "--json"]);
+      cyxcloud(eve, "stream", "owner/copy@1", "--count", "--max-trust-level", "2", "--json");
     expect(JSON.parse((await count()).stdout)).toMatchObject({ items: 2, items_verified: 2 });
     expect((await cyxcloud(eve, "dataset", "info", "owner/images")).stderr).toMatch(/no such dataset/);
     expect((await cyxcloud(eve, "dataset", "delete", "owner/copy@1")).code).toBe(1);
@@ -228,4 +259,38 @@ describe("an entry of one's own", () => {
     expect(await json(eve, "dataset", "info", "small-images")).toMatchObject({ trust: "self" });
     expect(await succeed(eve, "dataset", "verify", "small-images")).toContain("  No match\n");
   });
+});
+
+test("an attestor vouches for a dataset of somebody else, and prints what", async () => {
+  await succeed(eve, "upload", "plain", "--bucket", "theirs");
+  await json(eve, "dataset", "create", "theirs", "--files", "theirs/plain/*", "--schema", TABLE);
+  await json(eve, "dataset", "share", "theirs", "--with", "owner");
+  const key = await json<{ public_key: string }>(gateway.owner, "key", "create", "stamp");
+  const listed = await succeed(
+    gateway.owner,
+    "attestors",
+    "add",
+    "Review board",
+    key.public_key,
+    "--ttl",
+    "30d",
+  );
+  expect(listed).toMatch(
+    /^Attestors \(version 1\)\n {2}In force until: .* UTC\nNAME .*\nReview board +[0-9a-f]{64} +1\n$/,
+  );
+  expect(await succeed(eve, "attestors", "list")).toBe(listed);
+  const attested = await succeed(
+    gateway.owner,
+    "dataset",
+    "attest",
+    "eve/theirs",
+    "--claim",
+    "labels checked",
+  );
+  expect(attested).toMatch(
+    /^Attested: eve\/theirs \(version 1\)\n {2}Claim: labels checked\n {2}Key: stamp .*\n {2}Hash: .*\n {2}Expires: .*\n {2}Trust: attested\n$/,
+  );
+  expect(await json(eve, "dataset", "info", "theirs")).toMatchObject({ trust: "attested", trust_level: 3 });
+  await succeed(gateway.owner, "attestors", "remove", key.public_key);
+  expect(await json(eve, "dataset", "info", "theirs")).toMatchObject({ trust: "self" });
 });
