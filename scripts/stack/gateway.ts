@@ -35,12 +35,21 @@ export interface GatewayLog {
 /** A storage node's bucket, driven from Node past the gateway. */
 export type NodeBucket = Awaited<ReturnType<Miniflare["getR2Bucket"]>>;
 
+export interface DispatchInit {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly cf: Readonly<Record<string, unknown>>;
+}
+
 export interface Gateway {
   readonly url: string;
   /** @param node 1 to 6. Not valid after a restart: ask again. */
   bucket(node: number): Promise<NodeBucket>;
   /** Ends workerd and starts it anew, optionally with other bindings: nothing in memory survives, what is stored does. */
   restart(bindings?: Readonly<Record<string, string>>): Promise<void>;
+  /** A request as the platform hands it over, together with what it says of the connection (`request.cf`). */
+  dispatch(url: string, init: DispatchInit): Promise<Response>;
   /** Runs the scheduled handler once, to its end. */
   dispatchScheduled(): Promise<void>;
   /** Forgets the object's instance as the platform may at any time; its storage stays. */
@@ -93,6 +102,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       await running.dispose();
       bindings = { ...bindings, ...changed };
       running = await start();
+    },
+    dispatch: async (url, init) => {
+      const answer = await running.dispatchFetch(url, init as Parameters<Miniflare["dispatchFetch"]>[1]);
+      return answer as unknown as Response;
     },
     async dispatchScheduled() {
       const worker = await running.getWorker(WORKER);

@@ -81,14 +81,18 @@ test("nobody has a say in another user's nodes", async () => {
   const { id } = await node("mine");
   const { apiKey } = await addUser(gateway, "mallory");
   const authorization = `Bearer ${apiKey}`;
-  expect((await api.json("DELETE", `/api/training-nodes/${id}`, undefined, { authorization })).status).toBe(404);
+  expect((await api.json("DELETE", `/api/training-nodes/${id}`, undefined, { authorization })).status).toBe(
+    404,
+  );
   expect((await api.json("GET", "/api/training-nodes", undefined, { authorization })).body.nodes).toEqual([]);
   const token = { scopes: ["read"], node: "mine" };
   const answer = await api.json("POST", `/api/datasets/${dataset.id}/tokens`, { ...token, node: "nothing" });
   expect([answer.status, answer.body.field]).toEqual([404, "node"]);
   // A proof that was made for one user's key registers nothing for another.
   const dpop = await proofFor(newKey(), "POST", "/api/training-nodes", gateway.owner.apiKey);
-  expect((await api.json("POST", "/api/training-nodes", { name: "x" }, { authorization, dpop })).status).toBe(401);
+  expect((await api.json("POST", "/api/training-nodes", { name: "x" }, { authorization, dpop })).status).toBe(
+    401,
+  );
 });
 
 test("without a proof, or with an unsound key, nothing is registered", async () => {
