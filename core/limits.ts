@@ -236,6 +236,11 @@ export const IDEMPOTENCY_LEASE_MS: number = 10 * 60_000;
 export const IDEMPOTENCY_KEY_MAX_CHARS: number = 255;
 /** Rows past their time that one run of maintenance deletes. */
 export const PRUNE_MAX_ROWS: number = 50_000;
+/** Characters of a password: long enough to hold a slow hash's promise, short enough to hash. */
+export const PASSWORD_MIN_CHARS: number = 10;
+export const PASSWORD_MAX_CHARS: number = 128;
+/** A session ends so long after signing in. */
+export const SESSION_TTL_SECONDS: number = 7 * 24 * 3_600;
 /** API keys of one user that are not revoked: one for each machine and purpose, and an end to leaks that add up. */
 export const API_KEYS_MAX_PER_USER: number = 100;
 /** Characters of a name that people give to a key. */

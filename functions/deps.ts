@@ -23,6 +23,7 @@ import { createLog, type Log } from "./log.ts";
 import { neonSql } from "./neon.ts";
 import { durableProofLedger } from "./proof-ledger.ts";
 import type { ProofLedger } from "./proofs.ts";
+import type { SignInDeps } from "./sign-in/sessions.ts";
 import { TokenSigner } from "./tokens.ts";
 
 export interface Config {
@@ -82,6 +83,11 @@ export async function depsFrom(env: Env): Promise<Deps> {
     isolate.nodes = { value: await readNodes(isolate.base.sql, env), readAt: now };
   }
   return { ...isolate.base, kernels, tokens: isolate.tokens, nodes: isolate.nodes.value };
+}
+
+/** What signing in needs beside the database. */
+export function signInFrom(env: Env, { sql }: Deps): SignInDeps {
+  return { sql, secret: env.SIGNING_KEYS, signUpIsOpen: env.SIGN_UP === "open" };
 }
 
 function baseFrom(env: Env): Isolate["base"] {

@@ -18,6 +18,8 @@ export interface Env
   readonly ISSUER: string;
   /** `127.0.0.1:PORT` of the local stack's database bridge; unset in production. */
   readonly NEON_LOCAL?: string;
+  /** `open` lets strangers create an account for themselves; else administrators create users. */
+  readonly SIGN_UP?: string;
   /** Overrides of core/limits.ts, for tests: positive integers. */
   readonly INVOCATION_SUBREQUESTS?: string;
   readonly GC_GRACE_MS?: string;

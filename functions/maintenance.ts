@@ -1,5 +1,6 @@
 /** What the scheduled handler does: rewrite damaged shards, collect garbage, remove rows of deleted datasets. */
 import { pruneRequests } from "../catalog/idempotency.ts";
+import { pruneSessions } from "../catalog/sign-in.ts";
 import { DataStreamError } from "../core/errors.ts";
 import { MAINTENANCE_MS, MAINTENANCE_STEP_SHARDS, PRUNE_MAX_ROWS } from "../core/limits.ts";
 import { collectGarbage, type GarbageReport } from "../storage/collect-garbage.ts";
@@ -31,6 +32,9 @@ export async function maintain(deps: Deps, invocation: Invocation): Promise<void
   });
   await attempt("prune_idempotency", async () => ({
     pruned_rows: await pruneRequests(deps.sql, PRUNE_MAX_ROWS),
+  }));
+  await attempt("prune_sessions", async () => ({
+    pruned_rows: await pruneSessions(deps.sql, PRUNE_MAX_ROWS),
   }));
   if (failed.length > 0) throw new DataStreamError("internal", `Maintenance failed: ${failed.join(", ")}.`);
 }

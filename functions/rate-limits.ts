@@ -59,11 +59,15 @@ export function tooManyRequests(seconds: number): HttpError {
   );
 }
 
+/** Where passwords are tried. */
+const SIGN_IN = /^\/api\/auth\/sign-(in|up)$/;
+
 /** REST: reads and writes are counted apart. */
 export const limitRate: ReturnType<typeof createMiddleware<ApiEnv>> = createMiddleware<ApiEnv>(
   async (c, next) => {
     const { method } = c.req;
-    const routeClass = method === "GET" || method === "HEAD" ? "read" : "write";
+    const isRead = method === "GET" || method === "HEAD";
+    const routeClass = SIGN_IN.test(c.req.path) ? "sign_in" : isRead ? "read" : "write";
     const exceeded = await exceededLimit(c.env, c.req.raw, routeClass);
     if (exceeded !== undefined) throw tooManyRequests(exceeded.seconds);
     await next();

@@ -11,10 +11,11 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import type { User } from "../../catalog/users.ts";
 import { requireAdmin, requireUser } from "../auth.ts";
 import { limitRate } from "../rate-limits.ts";
-import { depsFrom, type Deps } from "../deps.ts";
+import { depsFrom, type Deps, signInFrom } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { type Invocation, openInvocation } from "../invocation.ts";
 import type { Log } from "../log.ts";
+import type { SignInDeps } from "../sign-in/sessions.ts";
 import { answerOnce } from "./idempotency.ts";
 import {
   allowBrowsers,
@@ -28,6 +29,7 @@ import {
 
 export interface ApiVariables {
   readonly deps: Deps;
+  readonly signIn: SignInDeps;
   readonly invocation: Invocation;
   /** Also in the `X-Request-Id` header and in every problem. */
   readonly requestId: string;
@@ -57,6 +59,7 @@ export function createApi(): Api {
   api.use("/api/*", allowBrowsers, limitRate, limitBody, async (c, next) => {
     const deps = await depsFrom(c.env);
     c.set("deps", deps);
+    c.set("signIn", signInFrom(c.env, deps));
     c.set(
       "invocation",
       openInvocation({ ...deps, log: c.var.log }, (work) => c.executionCtx.waitUntil(work)),
@@ -68,7 +71,7 @@ export function createApi(): Api {
   return api;
 }
 
-/** Spread into `createRoute`: an API key is needed; `c.var.user` is its user. */
+/** Spread into `createRoute`: an API key or a session is needed; `c.var.user` is its user. */
 export const needsApiKey: {
   readonly security: { api_key: [] }[];
   readonly middleware: [typeof requireUser, typeof answerOnce];

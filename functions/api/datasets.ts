@@ -13,11 +13,12 @@ import {
   VERIFY_INLINE_MAX_FILES,
 } from "../../core/limits.ts";
 import type { VerificationReport } from "../../durable-objects/jobs/verify-dataset.ts";
-import { type Access, authorize, callerFrom } from "../access.ts";
+import { type Access, authorize } from "../access.ts";
 import { deleteDataset, startCreation, verifyDataset } from "../dataset-work.ts";
 import { jobStarter } from "../jobs.ts";
 import { errorFields } from "../log.ts";
 import { type Api, type ApiEnv, needsApiKey } from "./app.ts";
+import { requestCaller } from "./caller.ts";
 import { decodeCursor, encodeCursor } from "./cursor.ts";
 import { DatasetParams, DatasetSchema, shownDataset, TrustLabel, TrustLevel } from "./dataset-schemas.ts";
 import { problems } from "./problem.ts";
@@ -220,10 +221,10 @@ const verifyRoute = createRoute({
   },
 });
 
-/** For the caller's API key or access token. */
+/** For the caller's API key, access token or session. */
 export async function accessOf(c: Context<ApiEnv>, reference: string, action: Action): Promise<Access> {
   const { deps } = c.var;
-  return authorize(deps, await callerFrom(deps.sql, c.req.raw), reference, action);
+  return authorize(deps, await requestCaller(c), reference, action);
 }
 
 /** Counting the chunks of more files than this takes too long for an answer. */

@@ -2,6 +2,7 @@
 import { IDEMPOTENCY_KEY_MAX_CHARS } from "../../core/limits.ts";
 import type { Api } from "./app.ts";
 import { IDEMPOTENCY_HEADER } from "./idempotency.ts";
+import { SESSION_COOKIE } from "../sign-in/sessions.ts";
 import { PROBLEM_TYPE } from "./problem.ts";
 import { type ReferenceDocument, referencePage, STYLE } from "./reference-page.ts";
 
@@ -22,6 +23,13 @@ export function registerDocumentation(api: Api): void {
     type: "http",
     scheme: "bearer",
     description: "An API key, `cyx_…`: acts as its user.",
+  });
+  api.openAPIRegistry.registerComponent("securitySchemes", "session", {
+    type: "apiKey",
+    in: "cookie",
+    name: SESSION_COOKIE,
+    description:
+      "A session that `POST /api/auth/sign-in` began: acts as its user, from pages of this gateway.",
   });
   api.openAPIRegistry.registerComponent("securitySchemes", "access_token", {
     type: "http",
@@ -50,7 +58,13 @@ type Document = ReturnType<Api["getOpenAPI31Document"]>;
 /** What the routes declare, and what surrounds them. */
 function describe(api: Api): Document {
   const document = api.getOpenAPI31Document({ openapi: "3.1.0", info: INFO, servers: [{ url: "/" }] });
-  for (const { post } of Object.values(document.paths ?? {})) {
+  for (const { get, put, post, delete: remove } of Object.values(document.paths ?? {})) {
+    for (const operation of [get, put, post, remove]) {
+      if (!operation?.security?.some((each) => "api_key" in each)) continue;
+      operation.security = [...operation.security, { session: [] }];
+      // A session that is used from a page of another site.
+      if (operation !== get) operation.responses = { 403: FORBIDDEN, ...operation.responses };
+    }
     if (post?.security === undefined) continue;
     post.parameters = [...(post.parameters ?? []), IDEMPOTENCY_PARAMETER];
     post.responses = { ...IDEMPOTENCY_ANSWERS, ...post.responses };
@@ -69,6 +83,7 @@ const IDEMPOTENCY_PARAMETER = {
 } as const;
 
 const PROBLEM_CONTENT = { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } };
+const FORBIDDEN = { description: "Permission denied", content: PROBLEM_CONTENT };
 const IDEMPOTENCY_ANSWERS = {
   400: { description: "Bad request", content: PROBLEM_CONTENT },
   409: { description: "Conflict", content: PROBLEM_CONTENT },

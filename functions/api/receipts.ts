@@ -1,9 +1,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { STREAM_ID_MAX_CHARS } from "../../core/limits.ts";
 import { RECEIPT_TYPE } from "../../core/stream/receipt.ts";
-import { callerFrom } from "../access.ts";
 import { getReceipt } from "../receipts.ts";
 import type { Api } from "./app.ts";
+import { requestCaller } from "./caller.ts";
 import { problems } from "./problem.ts";
 import { jsonAnswer } from "./schemas.ts";
 
@@ -51,7 +51,7 @@ const receiptRoute = createRoute({
 export function registerReceipts(api: Api): void {
   api.openapi(receiptRoute, async (c) => {
     const { deps } = c.var;
-    const caller = await callerFrom(deps.sql, c.req.raw);
+    const caller = await requestCaller(c);
     const { dataset } = c.req.valid("query");
     const envelope = await getReceipt({ env: c.env, deps }, caller, dataset, c.req.valid("param").stream);
     const { payloadType, payload, signatures } = envelope;

@@ -2,6 +2,7 @@
 import { registerAdmin } from "./admin.ts";
 import { type Api, createApi } from "./app.ts";
 import { registerAttestations } from "./attestations.ts";
+import { registerSignIn } from "./sign-in.ts";
 import { registerBuckets } from "./buckets.ts";
 import { registerManifests } from "./dataset-manifest.ts";
 import { registerDatasets } from "./datasets.ts";
@@ -44,6 +45,7 @@ export function createRestApi(): Api {
   registerStorage(api);
   registerAdmin(api);
   registerUsers(api);
+  registerSignIn(api);
   registerDocumentation(api);
   return api;
 }

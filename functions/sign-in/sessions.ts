@@ -1,0 +1,137 @@
+/**
+ * Signing people in with better-auth: e-mail address and password, sessions in a cookie that no script reads, no
+ * other site sends and no plain connection carries. Routes and refusals are ours; the library keeps the rules.
+ */
+import { betterAuth } from "better-auth/minimal";
+import { APIError } from "better-auth/api";
+import type { User } from "../../catalog/users.ts";
+import { DataStreamError } from "../../core/errors.ts";
+import { PASSWORD_MAX_CHARS, PASSWORD_MIN_CHARS, SESSION_TTL_SECONDS } from "../../core/limits.ts";
+import type { Sql } from "../../core/ports.ts";
+import { toHex } from "../../core/bytes.ts";
+import { utf8 } from "../../core/text.ts";
+import { signInAdapter } from "./adapter.ts";
+import { hashPassword, verifyPassword } from "./password.ts";
+
+/** `__Host-`: a browser takes it over TLS (or on the machine itself) for this host alone. */
+export const SESSION_COOKIE: string = "__Host-cyxcloud-session";
+
+/** The cookie's value: a secret. */
+export function sessionCookie(headers: Headers): string | undefined {
+  const name = `${SESSION_COOKIE}=`;
+  const found = headers
+    .get("cookie")
+    ?.split("; ")
+    .find((each) => each.startsWith(name));
+  return found?.slice(name.length) || undefined;
+}
+
+export interface SignInDeps {
+  readonly sql: Sql;
+  /** Any secret of the deployment: cookies are signed with a key made from it. */
+  readonly secret: string;
+  readonly signUpIsOpen: boolean;
+}
+
+export interface SignedIn {
+  /** `Set-Cookie` of the answer. */
+  readonly cookies: readonly string[];
+}
+
+export interface NewAccount {
+  readonly name: string;
+  readonly email: string;
+  readonly password: string;
+}
+
+/** @throws `permission_denied` where administrators create the users; `already_exists` for what is taken. */
+export async function signUp(deps: SignInDeps, account: NewAccount): Promise<SignedIn> {
+  if (!deps.signUpIsOpen) {
+    throw new DataStreamError(
+      "permission_denied",
+      "An administrator creates the users of this gateway: ask one.",
+    );
+  }
+  const auth = await library(deps);
+  return attempt(async () => {
+    const { headers } = await auth.api.signUpEmail({ body: account, returnHeaders: true });
+    return { cookies: headers.getSetCookie() };
+  });
+}
+
+/** @throws `unauthenticated` in the same words whichever of both is wrong, and after the same work. */
+export async function signIn(
+  deps: SignInDeps,
+  credentials: { readonly email: string; readonly password: string },
+): Promise<SignedIn> {
+  const auth = await library(deps);
+  return attempt(async () => {
+    const { headers } = await auth.api.signInEmail({ body: credentials, returnHeaders: true });
+    return { cookies: headers.getSetCookie() };
+  });
+}
+
+/** Ends the session, if there is one. */
+export async function signOut(deps: SignInDeps, headers: Headers): Promise<SignedIn> {
+  const auth = await library(deps);
+  return attempt(async () => {
+    const answer = await auth.api.signOut({ headers, returnHeaders: true });
+    return { cookies: answer.headers.getSetCookie() };
+  });
+}
+
+/** Who is signed in by the request's cookie. */
+export async function sessionUser(deps: SignInDeps, headers: Headers): Promise<User | undefined> {
+  const auth = await library(deps);
+  const session = await attempt(() => auth.api.getSession({ headers, query: { disableRefresh: true } }));
+  if (session === null) return undefined;
+  const { id, name, role } = session.user as unknown as User;
+  return { id, name, role };
+}
+
+async function attempt<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof APIError)) throw error;
+    if (error.body?.code?.startsWith("USER_ALREADY_EXISTS") === true) {
+      throw new DataStreamError("already_exists", "email: it belongs to another user.", {
+        details: { field: "email" },
+      });
+    }
+    if (error.status === "UNAUTHORIZED") {
+      throw new DataStreamError("unauthenticated", "The e-mail address or the password is wrong.");
+    }
+    throw new DataStreamError("internal", "Signing in failed unexpectedly. Try again.", { cause: error });
+  }
+}
+
+// oxlint-disable-next-line typescript/explicit-function-return-type -- the library's types describe its interface
+async function library({ sql, secret }: Pick<SignInDeps, "sql" | "secret">) {
+  return betterAuth({
+    database: signInAdapter(sql),
+    secret: await cookieSecret(secret),
+    baseURL: "https://gateway.invalid", // its own routes are not served
+    telemetry: { enabled: false },
+    logger: { disabled: true },
+    rateLimit: { enabled: false },
+    emailAndPassword: {
+      enabled: true,
+      minPasswordLength: PASSWORD_MIN_CHARS,
+      maxPasswordLength: PASSWORD_MAX_CHARS,
+      password: { hash: hashPassword, verify: verifyPassword },
+    },
+    user: { additionalFields: { role: { type: "string", input: false, defaultValue: "owner" } } },
+    session: { expiresIn: SESSION_TTL_SECONDS },
+    advanced: {
+      database: { generateId: () => crypto.randomUUID() },
+      useSecureCookies: false, // the attributes say it; this would only lengthen the name
+      cookies: { session_token: { name: SESSION_COOKIE } },
+      defaultCookieAttributes: { path: "/", secure: true, httpOnly: true, sameSite: "strict" },
+    },
+  });
+}
+
+async function cookieSecret(secret: string): Promise<string> {
+  return toHex(new Uint8Array(await crypto.subtle.digest("SHA-256", utf8(`session cookies\n${secret}`))));
+}
