@@ -1,5 +1,8 @@
 /** What is taken back ends at once, also where it is in use. */
+import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createProof } from "../../client/proof.ts";
+import { type KeyPair, keyPairOf } from "../../core/trust/ed25519.ts";
 import { putShare } from "../../catalog/shares.ts";
 import { addUser } from "../api/users.ts";
 import type { Owner } from "../support/gateway.ts";
@@ -11,7 +14,7 @@ import {
   type TestDataset,
 } from "../stream/fixture.ts";
 import { readAll } from "../stream/wire.ts";
-import { readToEnd, stall } from "./stalled-reader.ts";
+import { readToEnd, stall, STREAM_BATCHES } from "./stalled-reader.ts";
 
 /** What the product promises. */
 const ENDS_WITHIN_MS = 2_000;
@@ -54,6 +57,25 @@ async function ended(streamId: string): Promise<{ at: number; code: unknown }> {
 const send = async (method: string, path: string): Promise<void> =>
   expect((await gateway.request(path, { method })).status).toBe(204);
 
+async function post(
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+): Promise<{ id: string; token: string }> {
+  const response = await gateway.request(path, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+  expect(response.status).toBe(201);
+  return (await response.json()) as { id: string; token: string };
+}
+
+async function proofHeader(key: KeyPair, path: string, credential: string): Promise<{ dpop: string }> {
+  const url = new URL(path, gateway.url).href;
+  return { dpop: await createProof(key, { method: "POST", url, credential }) };
+}
+
 async function shareWithBob(): Promise<{ shareId: string; token: string }> {
   const share = await putShare(gateway.database.sql, {
     datasetId: dataset.id,
@@ -62,50 +84,64 @@ async function shareWithBob(): Promise<{ shareId: string; token: string }> {
     permissions: ["stream"],
     expiresAt: null,
   });
-  const response = await gateway.request(`/api/datasets/${dataset.id}/tokens`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${bob.apiKey}`, "content-type": "application/json" },
-    body: JSON.stringify({ scopes: ["stream"] }),
-  });
-  const { token } = (await response.json()) as { token: string };
+  const authorization = `Bearer ${bob.apiKey}`;
+  const { token } = await post(
+    `/api/datasets/${dataset.id}/tokens`,
+    { scopes: ["stream"] },
+    { authorization },
+  );
   return { shareId: share?.id ?? "", token };
 }
 
 describe("a stream whose reader stands still ends", () => {
-  const cases: Record<string, () => Promise<{ of?: TestDataset; token: string; end: () => Promise<void> }>> =
-    {
-      async "when its token is revoked"() {
-        const { id, token } = await dataset.token();
-        return { token, end: () => send("DELETE", `/api/tokens/${id}`) };
-      },
-      async "when the share that its token hangs on is taken back"() {
-        const { shareId, token } = await shareWithBob();
-        return { token, end: () => send("DELETE", `/api/shares/${shareId}`) };
-      },
-      async "when its token expires"() {
-        const expiresAt = Math.floor(Date.now() / 1000) + 3;
-        const { token } = await dataset.token({ expiresAt });
-        return {
-          token,
-          end: () => new Promise((resolve) => setTimeout(resolve, expiresAt * 1000 - Date.now())),
-        };
-      },
-      async "when its dataset is deleted"() {
-        const { token } = await doomed.token();
-        return { of: doomed, token, end: () => send("DELETE", `/api/datasets/${doomed.id}`) };
-      },
-    };
+  interface Case {
+    readonly of?: TestDataset;
+    readonly token: string;
+    readonly headers?: Readonly<Record<string, string>>;
+    end(): Promise<void>;
+  }
+  const cases: Record<string, () => Promise<Case>> = {
+    async "when its token is revoked"() {
+      const { id, token } = await dataset.token();
+      return { token, end: () => send("DELETE", `/api/tokens/${id}`) };
+    },
+    async "when the share that its token hangs on is taken back"() {
+      const { shareId, token } = await shareWithBob();
+      return { token, end: () => send("DELETE", `/api/shares/${shareId}`) };
+    },
+    async "when the training node that its token is bound to is revoked"() {
+      const key = keyPairOf(new Uint8Array(randomBytes(32)));
+      const { id } = await post(
+        "/api/training-nodes",
+        { name: "node-1" },
+        await proofHeader(key, "/api/training-nodes", gateway.owner.apiKey),
+      );
+      const { token } = await post(`/api/datasets/${dataset.id}/tokens`, {
+        scopes: ["stream"],
+        node: "node-1",
+      });
+      const headers = await proofHeader(key, STREAM_BATCHES, token);
+      return { token, headers, end: () => send("DELETE", `/api/training-nodes/${id}`) };
+    },
+    async "when its token expires"() {
+      const expiresAt = Math.floor(Date.now() / 1000) + 3;
+      const { token } = await dataset.token({ expiresAt });
+      return {
+        token,
+        end: () => new Promise((resolve) => setTimeout(resolve, expiresAt * 1000 - Date.now())),
+      };
+    },
+    async "when its dataset is deleted"() {
+      const { token } = await doomed.token();
+      return { of: doomed, token, end: () => send("DELETE", `/api/datasets/${doomed.id}`) };
+    },
+  };
 
   test.each(Object.keys(cases))("within two seconds %s", async (name) => {
-    const { of = dataset, token, end } = await (cases[name] as (typeof cases)[string])();
+    const { of = dataset, token, headers, end } = await (cases[name] as (typeof cases)[string])();
     const streamId = name.replaceAll(" ", "-");
-    const socket = await stall(gateway.url, {
-      datasetId: of.id,
-      accessToken: token,
-      batchSize: 1,
-      streamId,
-      maxTrustLevel: 4,
-    });
+    const init = { datasetId: of.id, accessToken: token, batchSize: 1, streamId, maxTrustLevel: 4 };
+    const socket = await stall(gateway.url, init, headers);
     await end();
     const acknowledgedAt = performance.now();
     const { at, code } = await ended(streamId);

@@ -6,6 +6,7 @@ import { StreamBatchesRequestSchema } from "../../proto/index.ts";
 import type { StreamInit } from "../stream/wire.ts";
 
 const ENVELOPE_BYTES = 5;
+export const STREAM_BATCHES = "/cyxcloud.datastream.DataStreamService/StreamBatches";
 
 export interface ReadToEnd {
   /** Whole batches. */
@@ -15,7 +16,11 @@ export interface ReadToEnd {
 }
 
 /** Resolves when the first bytes of the answer are there. */
-export async function stall(gatewayUrl: string, init: StreamInit): Promise<Socket> {
+export async function stall(
+  gatewayUrl: string,
+  init: StreamInit,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Socket> {
   const message = toBinary(StreamBatchesRequestSchema, create(StreamBatchesRequestSchema, init));
   const socket = connect(Number(new URL(gatewayUrl).port), "127.0.0.1");
   await once(socket, "connect");
@@ -23,7 +28,10 @@ export async function stall(gatewayUrl: string, init: StreamInit): Promise<Socke
   const head = Buffer.alloc(ENVELOPE_BYTES);
   head.writeUInt32BE(message.length, 1);
   socket.write(
-    `POST /cyxcloud.datastream.DataStreamService/StreamBatches HTTP/1.1\r\nHost: test\r\nConnection: close\r\n` +
+    `POST ${STREAM_BATCHES} HTTP/1.1\r\nHost: ${new URL(gatewayUrl).host}\r\nConnection: close\r\n` +
+      Object.entries(headers)
+        .map(([name, value]) => `${name}: ${value}\r\n`)
+        .join("") +
       `Content-Type: application/connect+proto\r\nContent-Length: ${ENVELOPE_BYTES + message.length}\r\n\r\n`,
   );
   socket.write(Buffer.concat([head, message]));
