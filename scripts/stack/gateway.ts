@@ -104,7 +104,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       running = await start();
     },
     dispatch: async (url, init) => {
-      const answer = await running.dispatchFetch(url, init as Parameters<Miniflare["dispatchFetch"]>[1]);
+      const answer = await running.dispatchFetch(url, init);
       return answer as unknown as Response;
     },
     async dispatchScheduled() {

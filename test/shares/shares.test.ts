@@ -171,7 +171,7 @@ test("shares of several givers add up, and each ends by itself", async () => {
 });
 
 test("the owner sees all shares, others theirs and what hangs on them, page by page", async () => {
-  const users_ = async (by: Name): Promise<string[]> => {
+  const pairsSeen = async (by: Name): Promise<string[]> => {
     const seen: string[] = [];
     for (let cursor = ""; ;) {
       const { status, body } = await api.json(
@@ -197,10 +197,10 @@ test("the owner sees all shares, others theirs and what hangs on them, page by p
   await given("owner", "bob", ["read", "reshare"]);
   await given("owner", "dave", ["read"]);
   await given("bob", "carol", ["read"]);
-  expect(await users_("owner")).toEqual(["bob→carol", "owner→bob", "owner→dave"]);
-  expect(await users_("bob")).toEqual(["bob→carol", "owner→bob"]);
-  expect(await users_("carol")).toEqual(["bob→carol"]);
-  expect(await users_("dave")).toEqual(["owner→dave"]);
+  expect(await pairsSeen("owner")).toEqual(["bob→carol", "owner→bob", "owner→dave"]);
+  expect(await pairsSeen("bob")).toEqual(["bob→carol", "owner→bob"]);
+  expect(await pairsSeen("carol")).toEqual(["bob→carol"]);
+  expect(await pairsSeen("dave")).toEqual(["owner→dave"]);
 });
 
 test.each([

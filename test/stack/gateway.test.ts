@@ -26,9 +26,18 @@ interface Answer {
 const ask = async (from: Gateway): Promise<Answer> => (await fetch(from.url)).json() as Promise<Answer>;
 
 test("six buckets, the Durable Objects and the given bindings are bound", async () => {
+  const limits = ["RATE_ADDRESS", "RATE_READ", "RATE_SIGN_IN", "RATE_STREAM", "RATE_WRITE"];
   const nodes = Array.from({ length: NODE_COUNT }, (_, index) => `NODE_${index + 1}`);
   const { bindings: bound } = await ask(gateway);
-  expect(bound).toEqual(["DATABASE_URL", "DATASET_JOBS", "NEON_LOCAL", ...nodes, "STREAM_SESSIONS"]);
+  expect(bound).toEqual([
+    "DATABASE_URL",
+    "DATASET_JOBS",
+    "NEON_LOCAL",
+    ...nodes,
+    "PROOF_LEDGERS",
+    ...limits,
+    "STREAM_SESSIONS",
+  ]);
 });
 
 test("the Worker reaches its database through the bridge", async () => {

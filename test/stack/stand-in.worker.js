@@ -13,6 +13,7 @@ export class StreamSession extends DurableObject {
 }
 
 export class DatasetJob extends DurableObject {}
+export class ProofLedger extends DurableObject {}
 
 export default {
   async fetch(request, env) {

@@ -98,7 +98,7 @@ describe("a stream whose reader stands still ends", () => {
     readonly of?: TestDataset;
     readonly token: string;
     readonly headers?: Readonly<Record<string, string>>;
-    end(): Promise<void>;
+    readonly end: () => Promise<void>;
   }
   const cases: Record<string, () => Promise<Case>> = {
     async "when its token is revoked"() {

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, request as httpsRequest } from "node:https";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
@@ -32,18 +33,19 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
   const authority = createCertificate("authority");
   const revoked = new Set<Certificate>();
   const identity = createCertificate("edge", authority);
+  const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const body = await text(request);
+    const answer = await gateway.dispatch(`https://gateway.example${request.url ?? "/"}`, {
+      method: request.method ?? "GET",
+      headers: request.headers as Record<string, string>,
+      ...(body !== "" && { body }),
+      cf: { tlsClientAuth: clientAuth(request.socket as TLSSocket, revoked) },
+    });
+    response.writeHead(answer.status).end(await answer.text());
+  };
   const server = createServer(
     { ...identity.pem, ca: authority.pem.cert, requestCert: true, rejectUnauthorized: false },
-    async (request, response) => {
-      const body = await text(request);
-      const answer = await gateway.dispatch(`https://gateway.example${request.url ?? "/"}`, {
-        method: request.method ?? "GET",
-        headers: request.headers as Record<string, string>,
-        ...(body !== "" && { body }),
-        cf: { tlsClientAuth: clientAuth(request.socket as TLSSocket, revoked) },
-      });
-      response.writeHead(answer.status).end(await answer.text());
-    },
+    (request, response) => void forward(request, response).catch(() => response.destroy()),
   ).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -63,7 +65,7 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
         agent: false,
       });
       sent.end(json === undefined ? undefined : JSON.stringify(json));
-      const [answer] = (await once(sent, "response")) as [import("node:http").IncomingMessage];
+      const [answer] = (await once(sent, "response")) as [IncomingMessage];
       const body = await text(answer);
       return {
         status: answer.statusCode ?? 0,

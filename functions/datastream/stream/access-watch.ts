@@ -16,13 +16,14 @@ export function watchAccess(
   const check = async (): Promise<void> => {
     try {
       await windows.checkAccess();
-      if (watching) timer = setTimeout(check, windows.nextCheckMs);
+      if (watching) timer = wait();
     } catch (thrown) {
       if (watching) onEnd(DataStreamError.from(thrown));
       watching = false;
     }
   };
-  let timer = setTimeout(check, windows.nextCheckMs);
+  const wait = (): ReturnType<typeof setTimeout> => setTimeout(() => void check(), windows.nextCheckMs);
+  let timer = wait();
   return () => {
     watching = false;
     clearTimeout(timer);
