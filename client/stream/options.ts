@@ -61,7 +61,8 @@ export function streamParameters(
       : options.shuffle === true
         ? "full"
         : options.shuffle;
-  const view = options.filter === undefined ? undefined : dataset.view(options.filter);
+  const filter = sentFilter(options.filter);
+  const view = filter === undefined ? undefined : dataset.view(filter);
   if (view?.length === 0) throw invalidArgument("filter", "matches no file of the dataset.");
   const meanItemBytes = dataset.totalSize / dataset.count;
   const block = mode === "block" ? defaultBlockShape(meanItemBytes, options.block) : undefined;
@@ -75,7 +76,7 @@ export function streamParameters(
     block,
     batchSize: options.batchSize,
     tail: options.tail ?? "short",
-    filter: options.filter,
+    filter,
     viewHash: view === undefined ? undefined : viewHash(view, blake3),
     batchHash: options.batchHash ?? "framed",
   };
@@ -84,6 +85,14 @@ export function streamParameters(
     count: view?.length ?? dataset.count,
     orderOf: (epoch) => order(parameters, dataset, view, epoch),
   };
+}
+
+/** The filter as the wire can say it: an empty prefix or list of globs is none there, and means nothing. */
+function sentFilter(filter: DatasetFilter | undefined): DatasetFilter | undefined {
+  const prefix = filter?.prefix === "" ? undefined : filter?.prefix;
+  const globs = filter?.globs?.length === 0 ? undefined : filter?.globs;
+  if (prefix === undefined && globs === undefined) return undefined;
+  return { ...(prefix !== undefined && { prefix }), ...(globs !== undefined && { globs }) };
 }
 
 export interface StreamPlan {

@@ -58,6 +58,19 @@ export async function* streamBatches(
   }
 }
 
+/** Epochs are 32-bit numbers on the wire. */
+const EPOCH_MAX = 2 ** 32 - 1;
+
+function checkEpochs({ epoch, epochs = 1, position }: StreamOptions): void {
+  const first = position?.epoch ?? epoch ?? 0;
+  if (!Number.isInteger(epochs) || epochs < 1)
+    throw invalidArgument("epochs", "must be a whole number of at least 1.");
+  if (!Number.isInteger(first) || first < 0 || first + epochs - 1 > EPOCH_MAX)
+    throw invalidArgument("epoch", `must be a whole number, and the last one at most ${EPOCH_MAX}.`, {
+      limit: EPOCH_MAX,
+    });
+}
+
 class StreamRun {
   readonly #context: StreamContext;
   readonly #options: StreamOptions;
@@ -76,7 +89,7 @@ class StreamRun {
     this.#worldSize = options.worldSize ?? 1;
     this.#plan = streamParameters(options, context.dataset, context.blake3);
     checkBatchPlan(this.#batchPlan(options.startIndex ?? 0));
-    if ((options.epochs ?? 1) < 1) throw invalidArgument("epochs", "must be at least 1.");
+    checkEpochs(options);
     this.#streamId = options.streamId ?? crypto.randomUUID();
     this.#acknowledger = new Acknowledger(context.gateway, {
       datasetId: context.dataset.info.id,

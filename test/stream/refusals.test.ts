@@ -83,6 +83,8 @@ describe("fields", () => {
       { filter: { prefix: "no/" } },
       /^filter: no file of the dataset passes it/,
     ],
+    ["filter with a NUL", { filter: { prefix: "a\0" } }, /^filter\.prefix: contains a NUL/],
+    ["glob with a NUL", { filter: { globs: ["a\0b"] } }, /^filter\.globs\[0\]: .*contains a NUL/],
     ["filter that is no glob", { filter: { globs: ["!x"] } }, /^filter\.globs\[0\]: .*negated/],
     [
       "start_index past a filter's end",
