@@ -3,7 +3,7 @@ import { AckBatchesRequestSchema } from "../../proto/index.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { Gateway } from "../http.ts";
 
-/** What an acknowledgement says; a later one covers all before it. */
+/** What an acknowledgement says; a later one covers all before it in its epoch. */
 export interface Acknowledgement {
   readonly epoch: number;
   readonly lease: bigint;
@@ -13,14 +13,15 @@ export interface Acknowledgement {
 }
 
 /**
- * Sends acknowledgements in the background, one call at a time; what piles up meanwhile is
- * merged into the newest. A passing failure is made good by the next one, since they are
+ * Sends acknowledgements in the background, one call at a time. What piles up meanwhile is
+ * merged into the newest of its epoch, checkpoints excepted: each says that the consumer
+ * stored this very position, which holds for no other. A passing failure is made good by the next one, since they are
  * cumulative; a contradiction about the transcript is kept and thrown.
  */
 export class Acknowledger {
   readonly #gateway: Gateway;
   readonly #stream: { datasetId: string; accessToken: string; streamId: string; rank: number };
-  #waiting: Acknowledgement | undefined;
+  readonly #waiting: Acknowledgement[] = [];
   #sending: Promise<void> | undefined;
   #failure: DataStreamError | undefined;
 
@@ -35,8 +36,10 @@ export class Acknowledger {
   /** @throws DataStreamError `data_loss` when the gateway's transcript differs from the client's. */
   push(acknowledgement: Acknowledgement): void {
     if (this.#failure !== undefined) throw this.#failure;
-    const checkpoint = acknowledgement.checkpoint || (this.#waiting?.checkpoint ?? false);
-    this.#waiting = { ...acknowledgement, checkpoint };
+    const last = this.#waiting.at(-1);
+    const covered = last !== undefined && !last.checkpoint && last.epoch === acknowledgement.epoch;
+    if (covered && last.batchIndex <= acknowledgement.batchIndex) this.#waiting.pop();
+    this.#waiting.push(acknowledgement);
     this.#sending ??= this.#drain();
   }
 
@@ -47,10 +50,8 @@ export class Acknowledger {
   }
 
   async #drain(): Promise<void> {
-    for (let next = this.#waiting; next !== undefined; next = this.#waiting) {
-      this.#waiting = undefined;
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift())
       await this.#send(next);
-    }
     this.#sending = undefined;
   }
 

@@ -130,6 +130,35 @@ describe("acknowledging", () => {
     expect(toHex(last?.transcriptHead as Uint8Array)).toBe(headOf(batches));
   });
 
+  test("keeps checkpoints and the ends of epochs when the gateway is slow to answer", async () => {
+    const { double } = setUp(12);
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+    const slow = new DataStreamClient({
+      gateway: "http://double.test",
+      accessToken: "token",
+      retry: NO_WAIT,
+      fetch: async (input, init) => {
+        if (String(input).endsWith("/AckBatches")) await answered;
+        return double.fetch(input, init);
+      },
+    });
+    const options = { dataset: "letters", batchSize: 4, epochs: 2, acknowledge: "manual" } as const;
+    const sent: Promise<void>[] = [];
+    for await (const batch of slow.streamBatches(options)) {
+      sent.push(batch.acknowledge({ checkpoint: batch.epoch === 0 && batch.index === 1 }));
+      if (batch.epoch === 1 && batch.isLast) answer();
+    }
+    await Promise.all(sent);
+    expect(
+      double.acknowledgements.map((each) => [each.epoch, Number(each.batchIndex), each.checkpoint]),
+    ).toEqual([
+      [0, 0, false],
+      [0, 1, true],
+      [0, 2, false],
+      [1, 2, false],
+    ]);
+  });
+
   test("is left to the consumer when manual", async () => {
     const { double, client } = setUp(40);
     for await (const batch of client.streamBatches({
