@@ -7,7 +7,7 @@ import { parseSchema } from "../core/dataset/schema.ts";
 import { invalidArgument } from "../core/errors.ts";
 import { DATASET_DESCRIPTION_MAX_CHARS, JOB_STEP_FILES, VERIFY_INLINE_MAX_FILES } from "../core/limits.ts";
 import type { Sql } from "../core/ports.ts";
-import { quoted } from "../core/text.ts";
+import { isPlainText, quoted } from "../core/text.ts";
 import type { CreateDatasetInput } from "../durable-objects/jobs/create-dataset.ts";
 import { parseFileGlobs } from "../durable-objects/jobs/file-selection.ts";
 import { runInline } from "../durable-objects/jobs/runner.ts";
@@ -42,6 +42,8 @@ export async function startCreation(
     throw invalidArgument("description", `has more than ${DATASET_DESCRIPTION_MAX_CHARS} characters.`, {
       limit: DATASET_DESCRIPTION_MAX_CHARS,
     });
+  if (!isPlainText(description))
+    throw invalidArgument("description", "contains a NUL or is not valid Unicode.");
   const schema = parseSchema(request.schema);
   const globs = parseFileGlobs(files);
   for (const [i, { bucket }] of globs.entries()) {
