@@ -64,6 +64,8 @@ export const CHUNK_DEFAULT_BYTES: number = 16 * MIB;
 export const CHUNK_MAX_BYTES: number = 16 * MIB;
 /** Smallest configurable chunk: small enough to test many chunks with little data. */
 export const CHUNK_MIN_BYTES: number = 4 * KIB;
+/** A chunk with its parity is in memory while it is written: it has to leave room for streams. */
+export const CODED_CHUNK_MAX_BYTES: number = 48 * MIB;
 /** Keys of one R2 delete call. */
 export const R2_DELETE_MAX_KEYS: number = 1_000;
 /**
@@ -151,6 +153,8 @@ export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 export const READ_TARGET_BYTES: number = 1 * MIB;
 /** A running stream asks this often, at most, whether its token still holds; each leased window asks as well. */
 export const REVOCATION_CHECK_MS: number = 1_000;
+/** A message goes to the runtime in pieces of this size: it copies what a slow connection does not take, and copies of 4 MiB a stream add up. */
+export const SEND_PIECE_BYTES: number = 1 * MIB;
 /** Part of the isolate's budget with which its streams together may be ahead of their readers; the rest goes to who must go on. */
 export const STREAM_AHEAD_PART: number = 3 / 8;
 /** Six reads at work and as many ready: more would not make a stream faster. */
