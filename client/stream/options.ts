@@ -72,7 +72,7 @@ export function streamParameters(
     contentHash: dataset.contentHash,
     schemaHash: dataset.schemaHash,
     mode,
-    seed: BigInt(options.seed ?? 0),
+    seed: seedOf(options.seed ?? 0),
     block,
     batchSize: options.batchSize,
     tail: options.tail ?? "short",
@@ -85,6 +85,16 @@ export function streamParameters(
     count: view?.length ?? dataset.count,
     orderOf: (epoch) => order(parameters, dataset, view, epoch),
   };
+}
+
+/** @throws `invalid_argument` for what is no integer of 64 bits, or was rounded before it came here. */
+function seedOf(seed: bigint | number): bigint {
+  const isExact = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (isExact && BigInt(seed) >= -(2n ** 63n) && BigInt(seed) < 2n ** 64n) return BigInt(seed);
+  throw invalidArgument(
+    "seed",
+    `must be a whole number of 64 bits, not ${seed}; use a bigint where it is large.`,
+  );
 }
 
 /** The filter as the wire can say it: an empty prefix or list of globs is none there, and means nothing. */
