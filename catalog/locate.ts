@@ -21,15 +21,18 @@ export interface ItemAccess {
 export type ItemSelection = readonly number[] | { readonly from: number; readonly count: number };
 
 export interface LocatedItems {
-  /** The dataset is ready, and the token exists, is for it, and is neither revoked nor expired. */
+  /** The dataset is ready, and the token exists, is for it, and is neither revoked nor expired; its issuer may still stream it. */
   readonly authorized: boolean;
   /** As asked for, repetitions included; empty when not authorized. */
   readonly items: LocatedItem[];
 }
 
-const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets WHERE id = $1 AND state = 'ready')
+const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets d WHERE d.id = $1 AND d.state = 'ready'
   AND ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM data_access_tokens t
-    WHERE t.id = $2 AND t.dataset_id = $1 AND t.revoked_at IS NULL AND t.expires_at > now()))`;
+    WHERE t.id = $2 AND t.dataset_id = $1 AND t.revoked_at IS NULL AND t.expires_at > now()
+      AND (t.issued_by = d.owner_id OR EXISTS (SELECT 1 FROM dataset_shares s
+        WHERE s.dataset_id = $1 AND s.shared_with_user_id = t.issued_by AND 'stream' = ANY (s.permissions)
+          AND (s.expires_at IS NULL OR s.expires_at > now()))))))`;
 
 const NO_CHUNK = "00000000-0000-0000-0000-000000000000";
 

@@ -1,4 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { putShare, removeShareStatement } from "../../catalog/shares.ts";
+import { addUser } from "../api/users.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ShuffleMode } from "../../proto/index.ts";
 import {
@@ -214,6 +216,31 @@ describe("access", () => {
     while ((await stream.next()) !== undefined) count++;
     expect(stream.end).toMatchObject({ code: "unauthenticated", continuation: undefined });
     expect(count).toBeLessThan(40);
+  });
+
+  test("a share that is withdrawn while its holder streams", async () => {
+    const many = await addDataset(
+      gateway,
+      noiseFiles(60, () => 200_000),
+      { chunkBytes: 1024 * 1024 },
+    );
+    const friend = await addUser(gateway, "friend");
+    const share = { datasetId: many.id, userId: friend.userId };
+    const { sql } = gateway.database;
+    await putShare(sql, { ...share, permissions: ["stream"], expiresAt: null });
+    const { token } = await many.token({ userId: friend.userId });
+    const stream = await WireStream.open(gateway.url, {
+      datasetId: many.id,
+      accessToken: token,
+      batchSize: 2,
+      maxTrustLevel: 4,
+    });
+    expect(await stream.next()).toBeDefined();
+    await sql.transaction([removeShareStatement(share.datasetId, share.userId)]);
+    let count = 1;
+    while ((await stream.next()) !== undefined) count++;
+    expect(stream.end).toMatchObject({ code: "unauthenticated", continuation: undefined });
+    expect(count).toBeLessThan(30);
   });
 
   test("a dataset that is deleted while it streams", async () => {
