@@ -6,7 +6,7 @@ import { errorFields, type Log } from "../../log.ts";
 import { toConnectError } from "../connect-error.ts";
 import type { StreamProtocol } from "./framing.ts";
 import type { RunningStream } from "./open.ts";
-import type { StreamEnd } from "./producer.ts";
+import type { StreamEnd, StreamMessage } from "./producer.ts";
 
 /** Trailer: the response ended before the epoch did; go on with a request for this batch. */
 export const CONTINUATION_TRAILER = "cyxcloud-continuation";
@@ -33,18 +33,28 @@ export function streamResponse(
     stream.close();
   };
   let late = false;
+  let preparing = false;
   const timer =
     deadline === undefined
       ? undefined
       : setTimeout(() => {
           late = true;
-          stream.close();
+          // While a message goes out the runtime reads from its memory, which closing would give to others.
+          if (preparing) stream.close();
         }, deadline);
   let rest: Uint8Array = new Uint8Array(0);
   const sendPiece = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
     const piece = rest.subarray(0, SEND_PIECE_BYTES);
     rest = rest.subarray(piece.length);
     controller.enqueue(piece);
+  };
+  const nextMessage = async (): Promise<StreamMessage | StreamEnd> => {
+    preparing = true;
+    try {
+      return await stream.next();
+    } finally {
+      preparing = false;
+    }
   };
   const body = new ReadableStream<Uint8Array>(
     {
@@ -53,7 +63,8 @@ export function streamResponse(
         let last: Uint8Array;
         try {
           if (rest.length > 0) return sendPiece(controller);
-          const next = await stream.next();
+          const next = late ? undefined : await nextMessage();
+          if (next === undefined) throw deadlineExceeded();
           if (next.kind === "batch") {
             rest = next.bytes;
             return sendPiece(controller);
