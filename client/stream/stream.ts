@@ -138,6 +138,8 @@ class StreamRun {
         : this.#verifier(begin.epoch, begin.startIndex, begin.batchIndex);
     let startIndex = begin.startIndex;
     let failures = 0;
+    // Requests that broke off may still reach the session, and take the rank over from the one that followed them.
+    let astray = 0;
     for (;;) {
       if (verifier !== undefined && verifier.nextBatch >= totalBatches(this.#batchPlan(startIndex))) return;
       try {
@@ -174,7 +176,10 @@ class StreamRun {
         const error = DataStreamError.from(thrown);
         if (signal.aborted) throw canceled();
         failures += 1;
-        if (!error.retryable || failures >= retry.attempts) throw error;
+        const isOvertaken = error.code === "aborted" && astray > 0;
+        if (error.code === "unavailable") astray += 1;
+        if (isOvertaken) astray -= 1;
+        if (!(error.retryable || isOvertaken) || failures >= retry.attempts) throw error;
         await sleep(backoffDelayMs(retry, failures - 1), signal);
       }
     }

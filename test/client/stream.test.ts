@@ -84,6 +84,29 @@ function at(batch: number): StreamPosition {
   return { epoch: 0, start_index: 0, batch_index: batch, world_size: 1, batch_size: 4 };
 }
 
+describe("a rank that another request took over", () => {
+  test("goes on when that may have been a request of its own that broke off", async () => {
+    const { double, client } = setUp(40);
+    double.lies.endBefore = (batchIndex, request) => {
+      if (request === 1 && batchIndex === 2) return "break";
+      return request === 2 && batchIndex === 4 ? "overtaken" : undefined;
+    };
+    const batches = await collect(client, { batchSize: 4 });
+    expect(batches.map((batch) => batch.index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(double.requests).toHaveLength(3);
+  });
+
+  test("is given up otherwise: two processes must not take it from each other for ever", async () => {
+    const { double, client } = setUp(40);
+    double.lies.endBefore = (batchIndex, request) => {
+      if (request === 1 && batchIndex === 2) return "break";
+      return request > 1 && batchIndex === 2 + request ? "overtaken" : undefined;
+    };
+    await expect(collect(client, { batchSize: 4 })).rejects.toMatchObject({ code: "aborted" });
+    expect(double.requests).toHaveLength(3);
+  });
+});
+
 test("a gateway that never makes progress ends in its own error", async () => {
   const { double, client } = setUp(10);
   double.lies.endBefore = () => "break";
