@@ -150,6 +150,7 @@ describe("fields", () => {
       }
     };
     expect(await codeOf({ streamId: "" })).toMatch(/^invalid_argument: stream_id: /);
+    expect(await codeOf({ streamId: "x".repeat(129) })).toMatch(/^invalid_argument: stream_id: /);
     expect(await codeOf({ transcriptHead: new Uint8Array(31) })).toMatch(
       /^invalid_argument: transcript_head: /,
     );
