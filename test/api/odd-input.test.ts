@@ -9,7 +9,12 @@ beforeAll(async () => {
 });
 afterAll(() => gateway.stop());
 
-async function send(method: string, path: string, body?: unknown): Promise<{ status: number; body: any }> {
+interface Answer {
+  readonly status: number;
+  readonly body: { readonly code: string; readonly field: string };
+}
+
+async function send(method: string, path: string, body?: unknown): Promise<Answer> {
   const response = await gateway.request(path, {
     method,
     ...(body !== undefined && {
@@ -17,7 +22,7 @@ async function send(method: string, path: string, body?: unknown): Promise<{ sta
       body: typeof body === "string" ? body : JSON.stringify(body),
     }),
   });
-  return { status: response.status, body: await response.json() };
+  return { status: response.status, body: (await response.json()) as Answer["body"] };
 }
 
 const DATASET = { name: "x", files: ["data/**"], schema: { type: "bytes", format: "bin" } };

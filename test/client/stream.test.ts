@@ -161,7 +161,7 @@ describe("acknowledging", () => {
       accessToken: "token",
       retry: NO_WAIT,
       fetch: async (input, init) => {
-        if (String(input).endsWith("/AckBatches")) await answered;
+        if (new Request(input).url.endsWith("/AckBatches")) await answered;
         return double.fetch(input, init);
       },
     });
