@@ -12,7 +12,7 @@ import {
 import { backoffDelayMs, canceled, DEFAULT_RETRY, sleep } from "../backoff.ts";
 import type { Gateway } from "../http.ts";
 import { Acknowledger } from "./acknowledger.ts";
-import type { Batch } from "./batch.ts";
+import type { Batch, StreamPosition } from "./batch.ts";
 import type { VerifiedDataset } from "./dataset.ts";
 import { encodeRequest, readBatches, STREAM_CONTENT_TYPE } from "./frames.ts";
 import { beginOf, streamParameters, type Begin, type StreamOptions, type StreamPlan } from "./options.ts";
@@ -90,6 +90,7 @@ class StreamRun {
     this.#plan = streamParameters(options, context.dataset, context.blake3);
     checkBatchPlan(this.#batchPlan(options.startIndex ?? 0));
     checkEpochs(options);
+    if (options.position !== undefined) this.#checkPosition(options.position);
     this.#streamId = options.streamId ?? crypto.randomUUID();
     this.#acknowledger = new Acknowledger(context.gateway, {
       datasetId: context.dataset.info.id,
@@ -97,6 +98,21 @@ class StreamRun {
       streamId: this.#streamId,
       rank: this.#rank,
     });
+  }
+
+  /**
+   * Past its end a position is of another dataset or filter, and an epoch of nothing would pass unseen.
+   * @throws DataStreamError `invalid_argument`
+   */
+  #checkPosition({ start_index: start, batch_index: batch, world_size: worldSize }: StreamPosition): void {
+    const isWhole = [start, batch, worldSize - 1].every((value) => Number.isSafeInteger(value) && value >= 0);
+    // Rank 0 has the most batches, and ranks may share its position.
+    const total = isWhole ? totalBatches({ ...this.#batchPlan(start), worldSize, rank: 0 }) : 0;
+    if (isWhole && start <= this.#plan.count && batch <= total) return;
+    throw invalidArgument(
+      "position",
+      `is no place of an epoch of ${this.#plan.count} items: batch ${batch} from item ${start} on.`,
+    );
   }
 
   acknowledge(batch: Batch, checkpoint: boolean): void {

@@ -241,6 +241,17 @@ test("a position goes on at the next batch, at any world size, each item once", 
   );
 });
 
+test("a position at the end has nothing left, and one past it is refused", async () => {
+  const { client } = setUp(10);
+  const position = { epoch: 0, start_index: 0, batch_index: 3, world_size: 1, batch_size: 4 };
+  expect(await collect(client, { batchSize: 4, position })).toEqual([]);
+  expect(await collect(client, { batchSize: 4, position, worldSize: 2, rank: 1 })).toEqual([]);
+  for (const wrong of [{ batch_index: 4 }, { start_index: 11 }, { batch_index: -1 }, { world_size: 0 }])
+    await expect(
+      collect(client, { batchSize: 4, position: { ...position, ...wrong } }),
+    ).rejects.toMatchObject({ code: "invalid_argument", details: { field: "position" } });
+});
+
 test("epochs follow each other with orders of their own", async () => {
   const { client } = setUp(20);
   const batches = await collect(client, { batchSize: 20, shuffle: true, epochs: 3 });
