@@ -68,7 +68,7 @@ export const CHUNK_MAX_BYTES: number = 16 * MIB;
 /** Smallest configurable chunk: small enough to test many chunks with little data. */
 export const CHUNK_MIN_BYTES: number = 4 * KIB;
 /** A chunk with its parity is in memory while it is written: it has to leave room for streams. */
-export const CODED_CHUNK_MAX_BYTES: number = 48 * MIB;
+export const CODED_CHUNK_MAX_BYTES: number = 32 * MIB;
 /** Keys of one R2 delete call. */
 export const R2_DELETE_MAX_KEYS: number = 1_000;
 /**

@@ -33,8 +33,8 @@ test("every geometry that is accepted can be written and read", async () => {
   const MIB = 1024 * 1024;
   for (const [data_shards, parity_shards, chunk_bytes] of [
     [1, 1, 16 * MIB],
-    [2, 4, 16 * MIB],
-    [1, 4, 8 * MIB],
+    [2, 2, 16 * MIB],
+    [1, 4, 4 * MIB],
     [5, 1, 4096],
   ] as const) {
     const bucket = `geometry-${data_shards}-${parity_shards}`;
@@ -53,7 +53,7 @@ test("one that takes more memory than there is for writing is refused at once", 
   const answer = await client.json("PUT", "/api/buckets/broad", { data_shards: 1, parity_shards: 4 });
   expect(answer).toMatchObject({
     status: 400,
-    body: { code: "invalid_argument", field: "chunk_bytes", limit: 48 * 1024 * 1024 },
+    body: { code: "invalid_argument", field: "chunk_bytes", limit: 32 * 1024 * 1024 },
   });
 });
 
