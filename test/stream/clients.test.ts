@@ -102,7 +102,7 @@ describe.each(transports)("%s", (_, transport) => {
       const before = batches.length;
       for await (const batch of client.streamBatches(request, options)) batches.push(batch);
       responses.push(batches.length - before);
-      next = (trailer as Headers | undefined)?.get("cyxcloud-continuation") ?? null;
+      next = trailer?.get("cyxcloud-continuation") ?? null;
     }
     expectBatches(many.dataset, { batchSize: 20, mode: "full" }, batches);
     expect(batches).toHaveLength(20);
