@@ -149,7 +149,7 @@ export const BLOCK_TARGET_BYTES: number = 1 * MIB;
  * Bytes of blocks that a block shuffle may keep open, L × W × block bytes. They and the next message fit what streams
  * may read ahead: blocks that do not stay in memory would be read again for every batch.
  */
-export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 20 * MIB;
+export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 16 * MIB;
 /** Neighbouring ranges closer than this are read as one. */
 export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 /** Range size that the read plan aims at. */
@@ -159,9 +159,9 @@ export const REVOCATION_CHECK_MS: number = 1_000;
 /** A message goes to the runtime in pieces of this size: it copies what a slow connection does not take, and copies of 4 MiB a stream add up. */
 export const SEND_PIECE_BYTES: number = 1 * MIB;
 /** Part of the isolate's budget with which its streams together may be ahead of their readers; the rest goes to who must go on. */
-export const STREAM_AHEAD_PART: number = 1 / 3;
-/** Six reads at work and as many ready: more would not make a stream faster. */
-export const STREAM_AHEAD_MAX_BYTES: number = 16 * MIB;
+export const STREAM_AHEAD_PART: number = 3 / 8;
+/** Open blocks and the next message; without blocks, more reads than make a stream faster. */
+export const STREAM_AHEAD_MAX_BYTES: number = 18 * MIB;
 /** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
 export const VIEW_MAX_ITEMS: number = 4_000_000;
 /** All views of an isolate, beside its budget. */
