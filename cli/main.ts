@@ -53,6 +53,12 @@ for (const register of [
   register(program);
 inheritGlobals(program);
 
+// Whoever reads has had enough, as `head` has: no failure of ours.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

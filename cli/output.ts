@@ -23,13 +23,19 @@ export class Output {
 
 /** An error as `error: …` or, for programs, as JSON on stderr. Never shows a cause: it may hold anything. */
 export function printError(thrown: unknown, json: boolean): void {
-  const error = DataStreamError.from(thrown);
+  const error = systemError(thrown) ?? DataStreamError.from(thrown);
   if (json)
     process.stderr.write(
       `${JSON.stringify({ error: { code: error.code, message: error.message, ...error.details } })}\n`,
     );
   else process.stderr.write(`error: ${error.message}\n`);
   if (error.code === "internal" && process.env["CYXCLOUD_DEBUG"] !== undefined) console.error(error.cause);
+}
+
+/** What this computer's files and folders refused, in the system's own words, which name the path. */
+function systemError(thrown: unknown): DataStreamError | undefined {
+  const isSystems = thrown instanceof Error && "syscall" in thrown && "path" in thrown;
+  return isSystems ? new DataStreamError("failed_precondition", thrown.message) : undefined;
 }
 
 export function bytes(count: number): string {

@@ -28,8 +28,12 @@ export async function findFiles(folder: string): Promise<FoundFile[]> {
         continue;
       }
       const file = join(folder, path);
-      const stats = await stat(file);
-      if (!stats.isFile()) continue;
+      const stats = await stat(file).catch((error: unknown) => {
+        // A link that leads nowhere is no file; anything else that cannot be read must not be left out unseen.
+        if (entry.isSymbolicLink() && (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+        throw error;
+      });
+      if (stats?.isFile() !== true) continue;
       checkPath(path, "path");
       found.push({ path, size: stats.size, file });
     }

@@ -1,3 +1,4 @@
+import { DataStreamError } from "../core/errors.ts";
 import { waitForJob, type JobOptions } from "./jobs.ts";
 import { path, query, type Gateway } from "./http.ts";
 
@@ -140,8 +141,16 @@ export class Datasets {
     }
   }
 
+  /** Deletes one version: of a name the newest. */
   async delete(reference: string): Promise<void> {
-    await this.#gateway.call("DELETE", path("api", "datasets", reference));
+    // By id, because the call may be made again: without its newest version the name means the one before.
+    const { id } = await this.get(reference);
+    try {
+      await this.#gateway.call("DELETE", path("api", "datasets", id));
+    } catch (error) {
+      // It was there, so an earlier call whose answer was lost has deleted it.
+      if (!(error instanceof DataStreamError && error.code === "not_found")) throw error;
+    }
   }
 
   async verify(

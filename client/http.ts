@@ -1,7 +1,7 @@
 import { DataStreamError, type ErrorCode, type ErrorDetails } from "../core/errors.ts";
 import type { KeyPair } from "../core/trust/ed25519.ts";
 import { createProof } from "./proof.ts";
-import { DEFAULT_RETRY, retrying, type RetryPolicy } from "./backoff.ts";
+import { canceled, DEFAULT_RETRY, retrying, type RetryPolicy } from "./backoff.ts";
 
 /** How the client reaches a gateway. */
 export interface GatewayOptions {
@@ -137,13 +137,41 @@ export class Gateway {
 
   /** Like `send`, made again after passing failures where that does no harm. */
   call(method: string, route: string, options: CallOptions = {}): Promise<Response> {
-    if (!(options.idempotent ?? method !== "POST")) return this.send(method, route, options);
-    return retrying(() => this.send(method, route, options), this.retry, options.signal);
+    return this.#made(method, options, () => this.send(method, route, options));
   }
 
   /** The answer's JSON body, of the shape that the OpenAPI description gives for the route. */
-  async json<T>(method: string, route: string, options: CallOptions = {}): Promise<T> {
-    return (await (await this.call(method, route, options)).json()) as T;
+  json<T>(method: string, route: string, options: CallOptions = {}): Promise<T> {
+    return this.#made(method, options, async () =>
+      whole(await this.send(method, route, options), (body) => body.json() as Promise<T>, options.signal),
+    );
+  }
+
+  /** The answer's body as it came. */
+  bytes(method: string, route: string, options: CallOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#made(method, options, async () => {
+      const response = await this.send(method, route, options);
+      return new Uint8Array(await whole(response, (body) => body.arrayBuffer(), options.signal));
+    });
+  }
+
+  #made<T>(method: string, options: CallOptions, attempt: () => Promise<T>): Promise<T> {
+    if (!(options.idempotent ?? method !== "POST")) return attempt();
+    return retrying(attempt, this.retry, options.signal);
+  }
+}
+
+/** @throws DataStreamError `unavailable` when the body breaks off. */
+async function whole<T>(
+  response: Response,
+  read: (response: Response) => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  try {
+    return await read(response);
+  } catch (cause) {
+    if (signal?.aborted === true) throw canceled();
+    throw new DataStreamError("unavailable", "The gateway's answer broke off, or cannot be read.", { cause });
   }
 }
 

@@ -1,5 +1,5 @@
 import { toHex } from "../core/bytes.ts";
-import { DataStreamError } from "../core/errors.ts";
+import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import type { Blake3 } from "../core/ports.ts";
 import { path, type Gateway } from "./http.ts";
 import type { StoredObject } from "./objects.ts";
@@ -70,19 +70,42 @@ export async function uploadObject(
   return complete(context.gateway, session, count);
 }
 
+type UploadRequest =
+  | { readonly kind: "object"; readonly bucket: string; readonly key: string; readonly sha256?: string }
+  | { readonly kind: "tar"; readonly bucket: string; readonly prefix: string };
+
+/** @throws DataStreamError `invalid_argument` when the upload to resume goes elsewhere. */
 export async function openSession(
   gateway: Gateway,
-  request: object,
-  options: UploadOptions,
+  request: UploadRequest,
+  { resume, signal, onUpload }: UploadOptions,
 ): Promise<UploadSession> {
   const session =
-    options.resume === undefined
-      ? await gateway.json<UploadSession>("POST", "/api/uploads", { json: request, signal: options.signal })
-      : await gateway.json<UploadSession>("GET", path("api", "uploads", options.resume), {
-          signal: options.signal,
-        });
-  options.onUpload?.(session.upload_id);
+    resume === undefined
+      ? await gateway.json<UploadSession>("POST", "/api/uploads", { json: request, signal })
+      : await resumed(gateway, request, resume, signal);
+  onUpload?.(session.upload_id);
   return session;
+}
+
+async function resumed(
+  gateway: Gateway,
+  request: UploadRequest,
+  id: string,
+  signal: AbortSignal | undefined,
+): Promise<UploadSession> {
+  const session = await gateway.json<UploadSession & { bucket: string; kind: string; key: string }>(
+    "GET",
+    path("api", "uploads", id),
+    { signal },
+  );
+  const key = request.kind === "object" ? request.key : request.prefix;
+  if (session.bucket === request.bucket && session.kind === request.kind && session.key === key)
+    return session;
+  throw invalidArgument(
+    "resume",
+    `that upload is of ${session.kind === "tar" ? "a folder" : "an object"} to ${session.bucket}/${session.key}, not to ${request.bucket}/${key}.`,
+  );
 }
 
 /**

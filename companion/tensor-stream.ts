@@ -2,6 +2,7 @@ import type { DataStreamClient } from "../client/client.ts";
 import { Prefetch } from "../client/stream/prefetch.ts";
 import type { Batch } from "../client/stream/batch.ts";
 import type { StreamOptions } from "../client/stream/options.ts";
+import { toHex } from "../core/bytes.ts";
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import { SLOTS_DEFAULT } from "../core/limits.ts";
 import { decoderFor, type Decoder } from "./decode/decoder.ts";
@@ -50,8 +51,18 @@ export async function* streamTensors(
     slots,
     options.batchSize,
   );
-  // Acknowledging follows the consumer, not the decoder, which runs ahead of it.
-  const batches = client.streamBatches({ ...options, acknowledge: "manual" });
+  // A consumer that leaves must not wait for the batch that is being received.
+  const leave = new AbortController();
+  const signal =
+    options.signal === undefined ? leave.signal : AbortSignal.any([options.signal, leave.signal]);
+  const batches = client.streamBatches({
+    ...options,
+    // The very version whose schema the decoder follows, also when another one was made meanwhile.
+    dataset: `${dataset.info.id}@blake3:${toHex(dataset.contentHash)}`,
+    // Acknowledging follows the consumer, not the decoder, which runs ahead of it.
+    acknowledge: "manual",
+    signal,
+  });
   const ready = new Prefetch(filler.fill(batches), Math.max(1, slots - 2));
   try {
     for await (const filled of ready) {
@@ -63,7 +74,9 @@ export async function* streamTensors(
     await filler.lastAcknowledged(options.acknowledge !== "manual");
   } finally {
     filler.close();
+    leave.abort();
     await ready.close();
+    filler.releaseAll();
   }
 }
 
@@ -79,6 +92,8 @@ class Filler {
   readonly #slots: number;
   readonly #batchSize: number;
   readonly #kept = new Set<Slot>();
+  /** Filled, and not given back. */
+  readonly #filled = new Set<Slot>();
   #format: ItemFormat | undefined;
   #ring: SlotRing | undefined;
   #last: Batch | undefined;
@@ -103,6 +118,7 @@ class Filler {
         throw error;
       }
       this.#last = batch;
+      this.#filled.add(slot);
       yield { batch, slot, format };
     }
   }
@@ -127,7 +143,7 @@ class Filler {
     }
     this.#kept.add(slot);
     return () => {
-      if (this.#kept.delete(slot) && !this.#current.has(slot)) slot.release();
+      if (this.#kept.delete(slot) && !this.#current.has(slot)) this.#giveBack(slot);
     };
   }
 
@@ -139,7 +155,18 @@ class Filler {
 
   takeBack(slot: Slot): void {
     this.#current.delete(slot);
-    if (!this.#kept.has(slot)) slot.release();
+    if (!this.#kept.has(slot)) this.#giveBack(slot);
+  }
+
+  /** When the stream is over: what the consumer keeps is freed when it lets go. */
+  releaseAll(): void {
+    this.#current.clear();
+    for (const slot of this.#filled) if (!this.#kept.has(slot)) this.#giveBack(slot);
+  }
+
+  #giveBack(slot: Slot): void {
+    this.#filled.delete(slot);
+    slot.release();
   }
 
   async lastAcknowledged(automatic: boolean): Promise<void> {

@@ -10,8 +10,11 @@ const MIB = 1024 * KIB;
 // --- Edge runtime -----------------------------------------------------------
 /** Simultaneous outgoing connections of one Worker invocation, R2 calls included. */
 export const CONNECTIONS_PER_INVOCATION: number = 6;
-/** Bytes that all streams and uploads of one isolate may hold at once: half of the isolate's 128 MB. */
-export const ISOLATE_BUDGET_BYTES: number = 64 * MIB;
+/**
+ * Bytes that all streams and uploads of one isolate may hold at once. Of its 128 MB the JavaScript heap takes about 40
+ * under load, and read buffers beside the budget (`READ_RESERVE_BYTES`, what the pool keeps) the rest.
+ */
+export const ISOLATE_BUDGET_BYTES: number = 48 * MIB;
 /** How long a request waits for its share of the isolate's budget before it is refused with `resource_exhausted`. */
 export const ISOLATE_BUDGET_WAIT_MS: number = 20_000;
 /** Subrequests (storage reads, SQL, Durable Object calls) after which a stream hands over to a new invocation. The platform allows 10,000. */
@@ -64,6 +67,8 @@ export const CHUNK_DEFAULT_BYTES: number = 16 * MIB;
 export const CHUNK_MAX_BYTES: number = 16 * MIB;
 /** Smallest configurable chunk: small enough to test many chunks with little data. */
 export const CHUNK_MIN_BYTES: number = 4 * KIB;
+/** A chunk with its parity is in memory while it is written: it has to leave room for streams. */
+export const CODED_CHUNK_MAX_BYTES: number = 32 * MIB;
 /** Keys of one R2 delete call. */
 export const R2_DELETE_MAX_KEYS: number = 1_000;
 /**
@@ -73,8 +78,8 @@ export const R2_DELETE_MAX_KEYS: number = 1_000;
 export const READ_RESERVE_BYTES: number = 8 * MIB;
 /** Objects up to this size are read whole and checked before their first byte leaves. */
 export const OBJECT_WHOLE_READ_BYTES: number = 1 * MIB;
-/** Read buffers that an isolate keeps for reuse, beside its budget. */
-export const READ_POOL_BYTES: number = 8 * MIB;
+/** Read buffers that an isolate keeps for reuse: as many as are in use at once, since what is dropped stays until the engine collects it. */
+export const READ_POOL_BYTES: number = 24 * MIB;
 /** Chunks whose shards an isolate remembers: about 1 KiB each. */
 export const CHUNK_CACHE_CHUNKS: number = 4_096;
 /** How long it may remember them: repair and rebalancing move shards. */
@@ -175,17 +180,19 @@ export const BLOCK_TARGET_BYTES: number = 1 * MIB;
  * Bytes of blocks that a block shuffle may keep open, L × W × block bytes. They and the next message fit what streams
  * may read ahead: blocks that do not stay in memory would be read again for every batch.
  */
-export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 20 * MIB;
+export const BLOCK_SHUFFLE_BUDGET_BYTES: number = 16 * MIB;
 /** Neighbouring ranges closer than this are read as one. */
 export const READ_MERGE_GAP_BYTES: number = 64 * KIB;
 /** Range size that the read plan aims at. */
 export const READ_TARGET_BYTES: number = 1 * MIB;
 /** A running stream asks this often, at most, whether its token still holds; each leased window asks as well. */
 export const REVOCATION_CHECK_MS: number = 1_000;
+/** A message goes to the runtime in pieces of this size: it copies what a slow connection does not take, and copies of 4 MiB a stream add up. */
+export const SEND_PIECE_BYTES: number = 1 * MIB;
 /** Part of the isolate's budget with which its streams together may be ahead of their readers; the rest goes to who must go on. */
 export const STREAM_AHEAD_PART: number = 3 / 8;
-/** Six reads at work and as many ready: more would not make a stream faster. */
-export const STREAM_AHEAD_MAX_BYTES: number = 16 * MIB;
+/** Open blocks and the next message; without blocks, more reads than make a stream faster. */
+export const STREAM_AHEAD_MAX_BYTES: number = 18 * MIB;
 /** Positions of a frozen filter view: 4 bytes each, kept in the isolate. */
 export const VIEW_MAX_ITEMS: number = 4_000_000;
 /** All views of an isolate, beside its budget. */

@@ -28,6 +28,11 @@ export function fromUtf8(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** Whether text can be stored and compared everywhere: valid Unicode without NUL, which databases refuse. */
+export function isPlainText(text: string): boolean {
+  return text.isWellFormed() && !text.includes("\0");
+}
+
 /**
  * Orders well-formed strings as their UTF-8 bytes order, which is by code point. JavaScript's own
  * comparison goes by UTF-16 unit and puts U+1F600 before U+FF21.

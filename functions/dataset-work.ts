@@ -8,7 +8,7 @@ import { parseSchema } from "../core/dataset/schema.ts";
 import { invalidArgument } from "../core/errors.ts";
 import { DATASET_DESCRIPTION_MAX_CHARS, JOB_STEP_FILES, VERIFY_INLINE_MAX_FILES } from "../core/limits.ts";
 import type { Sql } from "../core/ports.ts";
-import { quoted } from "../core/text.ts";
+import { isPlainText, quoted } from "../core/text.ts";
 import type { CreateDatasetInput } from "../durable-objects/jobs/create-dataset.ts";
 import { parseFileGlobs } from "../durable-objects/jobs/file-selection.ts";
 import { runInline } from "../durable-objects/jobs/runner.ts";
@@ -67,6 +67,8 @@ export function descriptionInput(request: Omit<DatasetRequest, "files">): Omit<C
     throw invalidArgument("description", `has more than ${DATASET_DESCRIPTION_MAX_CHARS} characters.`, {
       limit: DATASET_DESCRIPTION_MAX_CHARS,
     });
+  if (!isPlainText(description))
+    throw invalidArgument("description", "contains a NUL or is not valid Unicode.");
   return { dataset_id: crypto.randomUUID(), name, description, schema: parseSchema(request.schema) };
 }
 

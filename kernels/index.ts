@@ -19,6 +19,10 @@ const PAGE_BYTES = 64 * 1024;
 /** Room for the isolate's stream and upload buffers; a page that nobody touches takes no real memory. */
 const HEAP_DEFAULT_BYTES = 80 * 1024 * 1024;
 
+/** All memory of an instance with the default heap. */
+export const KERNEL_MEMORY_BYTES: number =
+  Math.ceil((HEAP_START + HEAP_DEFAULT_BYTES) / PAGE_BYTES) * PAGE_BYTES;
+
 export interface Kernels {
   /** Takes any Uint8Array. One that lies in `memory` is hashed where it is; any other is copied in by pieces. */
   readonly blake3: Blake3;

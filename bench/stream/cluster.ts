@@ -38,6 +38,12 @@ export interface StreamShape {
   readonly batchHash?: "framed" | "concatenated";
 }
 
+export interface ClusterOptions {
+  /** The Worker's module. Default: the product with the route that it is compared with. */
+  readonly entry?: string;
+  readonly inspectorPort?: number;
+}
+
 export interface Cluster {
   readonly stack: Stack;
   readonly client: DataStreamClient;
@@ -49,7 +55,7 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-export async function startCluster(kind: NodeKind, entry?: string): Promise<Cluster> {
+export async function startCluster(kind: NodeKind, options: ClusterOptions = {}): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), "cyxcloud-bench-"));
   let disks: DiskNodes | undefined;
   let stack: Stack | undefined;
@@ -65,7 +71,8 @@ export async function startCluster(kind: NodeKind, entry?: string): Promise<Clus
       others.add(disks.pid);
     }
     stack = await startStack({
-      entry: entry ?? fileURLToPath(new URL("worker.ts", import.meta.url)),
+      entry: options.entry ?? fileURLToPath(new URL("worker.ts", import.meta.url)),
+      ...(options.inspectorPort !== undefined && { inspectorPort: options.inspectorPort }),
       onLog: ({ level, message }) => {
         if (level === "error") process.stderr.write(`gateway: ${message}\n`);
       },
@@ -83,13 +90,13 @@ export async function startCluster(kind: NodeKind, entry?: string): Promise<Clus
   }
 }
 
-export function clusterOf(stack: Stack, others: ReadonlySet<number>, stop: () => Promise<void>): Cluster {
+function clusterOf(stack: Stack, others: ReadonlySet<number>, stop: () => Promise<void>): Cluster {
   const client = new DataStreamClient({ gateway: stack.gatewayUrl, apiKey: stack.apiKey });
   return {
     stack,
     client,
     gatewayPid() {
-      const [pid] = workerdChildren().filter((each) => !others.has(each));
+      const pid = workerdChildren().find((each) => !others.has(each));
       if (pid === undefined) throw new Error("The gateway's process is not there.");
       return pid;
     },

@@ -1,7 +1,12 @@
 /** A Worker with the gateway's bindings that does nothing. */
-export class StreamSession {}
-export class DatasetJob {}
+class Nothing {
+  fetch(): Response {
+    return new Response("nothing\n");
+  }
+}
 
-export default {
-  fetch: (): Response => new Response("nothing\n"),
-};
+export class StreamSession extends Nothing {}
+export class DatasetJob extends Nothing {}
+
+const worker: Nothing = { fetch: () => new Response("nothing\n") };
+export default worker;

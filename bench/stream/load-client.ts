@@ -87,7 +87,7 @@ function problemOf(answer: LoadAnswer): string | undefined {
   if ("error" in answer) return answer.error;
   const { first, last } = answer;
   if (!first.startsWith("HTTP/1.1 200 ")) return `The gateway answered: ${first.slice(0, 500)}`;
-  if (!last.endsWith("\r\n0\r\n\r\n")) return "The answer was cut short.";
+  if (!last.endsWith("\r\n0\r\n\r\n")) return `The answer was cut short after ${answer.bytes} bytes.`;
   const error = last.slice(-500).indexOf('{"error"');
   return error < 0 ? undefined : `The stream failed: ${last.slice(-500).slice(error)}`;
 }

@@ -5,7 +5,7 @@ import { measureInterleaved, type Measured, type Side } from "./interleaved.ts";
 import { type Load, startLoad } from "./load-client.ts";
 
 const KIB = 1024;
-const LARGE = { items: 2048, itemBytes: 128 * KIB, batchSize: 32 };
+const LARGE = { items: 1024, itemBytes: 128 * KIB, batchSize: 32 };
 const SMALL = { items: 256 * 85, itemBytes: 3 * KIB, batchSize: 256 };
 const GOALS: Readonly<Record<NodeKind, number>> = { r2: 0.6, http: 0.58 };
 const NAME = "stream.verified";

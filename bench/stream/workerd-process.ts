@@ -33,6 +33,18 @@ export function memoryOf(pid: number): ProcessMemory {
   return { residentBytes: bytes("VmRSS"), peakBytes: bytes("VmHWM") };
 }
 
+/** Resident bytes of the process's mappings of exactly this size: a WebAssembly memory is one. */
+export function residentOfMappings(pid: number, byteLength: number): number {
+  let resident = 0;
+  let wanted = false;
+  for (const line of readFileSync(`/proc/${pid}/smaps`, "utf8").split("\n")) {
+    const [, field, kilobytes] = /^(\w+):\s+(\d+) kB$/.exec(line) ?? [];
+    if (field === "Size") wanted = Number(kilobytes) * KIB === byteLength;
+    else if (field === "Rss" && wanted) resident += Number(kilobytes) * KIB;
+  }
+  return resident;
+}
+
 function statOf(pid: number): { readonly name: string; readonly fields: string[] } | undefined {
   try {
     // The name is in parentheses and may hold spaces; the fields that follow start with the state.

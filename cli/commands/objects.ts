@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { basename } from "node:path";
@@ -5,7 +6,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Command } from "commander";
 import type { StoredObject } from "../../client/objects.ts";
-import { invalidArgument } from "../../core/errors.ts";
+import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
 import { binaryBytes, bytes, table, time } from "../output.ts";
 
@@ -67,13 +68,16 @@ export function registerObjects(program: Command): void {
       }
       const target = file ?? basename(key);
       // What the name shows is always whole: a broken download leaves nothing.
-      const scratch = `${target}.part`;
+      const scratch = `${target}.${randomUUID()}.part`;
       try {
         await pipeline(body, createWriteStream(scratch));
         await rename(scratch, target);
       } catch (error) {
         await rm(scratch, { force: true });
-        throw error;
+        if (error instanceof Error && "syscall" in error && "path" in error) throw error;
+        throw new DataStreamError("unavailable", "The download broke off. Nothing was written; try again.", {
+          cause: error,
+        });
       }
       output.result({ bucket, key, file: target }, () => `Wrote ${target}`);
     });

@@ -1,4 +1,5 @@
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import type { StreamOptions } from "../../client/stream/options.ts";
@@ -14,7 +15,7 @@ interface StreamCommandOptions {
   readonly count?: boolean;
   readonly batchSize: number;
   readonly shuffle?: string;
-  readonly seed: number;
+  readonly seed: string;
   readonly epochs: number;
   readonly rank: number;
   readonly worldSize: number;
@@ -32,7 +33,7 @@ export function registerStream(program: Command): void {
     .option("--count", "count and measure alone")
     .option("--batch-size <n>", "items per batch", Number, 32)
     .option("--shuffle <mode>", "full or block; default: manifest order")
-    .option("--seed <n>", "seed of the shuffle", Number, 0)
+    .option("--seed <n>", "seed of the shuffle, of 64 bits", "0")
     .option("--epochs <n>", "how often to go through", Number, 1)
     .option("--rank <n>", "this process among several", Number, 0)
     .option("--world-size <n>", "how many processes share the dataset", Number, 1)
@@ -94,7 +95,7 @@ function streamOptions(dataset: string, options: StreamCommandOptions): StreamOp
   return {
     dataset,
     batchSize: options.batchSize,
-    seed: options.seed,
+    seed: seedOf(options.seed),
     epochs: options.epochs,
     rank: options.rank,
     worldSize: options.worldSize,
@@ -104,11 +105,24 @@ function streamOptions(dataset: string, options: StreamCommandOptions): StreamOp
   };
 }
 
+/** Exact: a number of JavaScript would round it. */
+function seedOf(text: string): bigint {
+  if (!/^-?\d+$/.test(text)) throw invalidArgument("seed", `${text} is no whole number.`);
+  return BigInt(text);
+}
+
 /** Whole files only; a path from a manifest never leaves the folder. */
 async function writeItem(folder: string, path: string, item: Uint8Array): Promise<void> {
   checkPath(path, "path");
   const target = join(folder, path);
   await mkdir(dirname(target), { recursive: true });
-  await writeFile(`${target}.part`, item);
-  await rename(`${target}.part`, target);
+  // Not beside the target: what is written there could be another item.
+  const scratch = join(folder, `.${randomUUID()}.part`);
+  try {
+    await writeFile(scratch, item);
+    await rename(scratch, target);
+  } catch (error) {
+    await rm(scratch, { force: true });
+    throw error;
+  }
 }

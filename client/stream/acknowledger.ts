@@ -4,7 +4,7 @@ import { signConsumerStatement } from "../../core/stream/consumer-statement.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { Gateway } from "../http.ts";
 
-/** What an acknowledgement says; a later one covers all before it. */
+/** What an acknowledgement says; a later one covers all before it in its epoch. */
 export interface Acknowledgement {
   readonly epoch: number;
   readonly lease: bigint;
@@ -21,14 +21,15 @@ export interface AcknowledgedStream {
 }
 
 /**
- * Sends acknowledgements in the background, one call at a time; what piles up meanwhile is
- * merged into the newest, and the node signs each with its key where it has one. A passing failure is made good by the next one, since they are
+ * Sends acknowledgements in the background, one call at a time. What piles up meanwhile is
+ * merged into the newest of its epoch, checkpoints excepted: each says that the consumer
+ * stored this very position, which holds for no other. The node signs each with its key where it has one. A passing failure is made good by the next one, since they are
  * cumulative; a contradiction about the transcript is kept and thrown.
  */
 export class Acknowledger {
   readonly #gateway: Gateway;
   readonly #stream: AcknowledgedStream;
-  #waiting: Acknowledgement | undefined;
+  readonly #waiting: Acknowledgement[] = [];
   #sending: Promise<void> | undefined;
   #failure: DataStreamError | undefined;
 
@@ -40,8 +41,10 @@ export class Acknowledger {
   /** @throws DataStreamError `data_loss` when the gateway's transcript differs from the client's. */
   push(acknowledgement: Acknowledgement): void {
     if (this.#failure !== undefined) throw this.#failure;
-    const checkpoint = acknowledgement.checkpoint || (this.#waiting?.checkpoint ?? false);
-    this.#waiting = { ...acknowledgement, checkpoint };
+    const last = this.#waiting.at(-1);
+    const covered = last !== undefined && !last.checkpoint && last.epoch === acknowledgement.epoch;
+    if (covered && last.batchIndex <= acknowledgement.batchIndex) this.#waiting.pop();
+    this.#waiting.push(acknowledgement);
     this.#sending ??= this.#drain();
   }
 
@@ -52,10 +55,8 @@ export class Acknowledger {
   }
 
   async #drain(): Promise<void> {
-    for (let next = this.#waiting; next !== undefined; next = this.#waiting) {
-      this.#waiting = undefined;
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift())
       await this.#send(next);
-    }
     this.#sending = undefined;
   }
 

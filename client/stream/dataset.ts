@@ -159,8 +159,7 @@ async function openManifest(
       files: (indices) => Promise.all(indices.map((index) => pages.item(index))),
     };
   }
-  const response = await gateway.call("GET", path("api", "datasets", reference, "manifest"));
-  const bytes = new Uint8Array(await response.arrayBuffer());
+  const bytes = await gateway.bytes("GET", path("api", "datasets", reference, "manifest"));
   const actual = blake3.hash(bytes);
   if (!equalBytes(actual, contentHash)) {
     throw new VerificationError({ subject: "manifest", expected: toHex(contentHash), actual: toHex(actual) });

@@ -61,7 +61,8 @@ export function streamParameters(
       : options.shuffle === true
         ? "full"
         : options.shuffle;
-  const view = options.filter === undefined ? undefined : dataset.view(options.filter);
+  const filter = sentFilter(options.filter);
+  const view = filter === undefined ? undefined : dataset.view(filter);
   if (view?.length === 0) throw invalidArgument("filter", "matches no file of the dataset.");
   const meanItemBytes = dataset.totalSize / dataset.count;
   const block = mode === "block" ? defaultBlockShape(meanItemBytes, options.block) : undefined;
@@ -71,11 +72,11 @@ export function streamParameters(
     contentHash: dataset.contentHash,
     schemaHash: dataset.schemaHash,
     mode,
-    seed: BigInt(options.seed ?? 0),
+    seed: seedOf(options.seed ?? 0),
     block,
     batchSize: options.batchSize,
     tail: options.tail ?? "short",
-    filter: options.filter,
+    filter,
     viewHash: view === undefined ? undefined : viewHash(view, blake3),
     batchHash: options.batchHash ?? "framed",
   };
@@ -84,6 +85,24 @@ export function streamParameters(
     count: view?.length ?? dataset.count,
     orderOf: (epoch) => order(parameters, dataset, view, epoch),
   };
+}
+
+/** @throws `invalid_argument` for what is no integer of 64 bits, or was rounded before it came here. */
+function seedOf(seed: bigint | number): bigint {
+  const isExact = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (isExact && BigInt(seed) >= -(2n ** 63n) && BigInt(seed) < 2n ** 64n) return BigInt(seed);
+  throw invalidArgument(
+    "seed",
+    `must be a whole number of 64 bits, not ${seed}; use a bigint where it is large.`,
+  );
+}
+
+/** The filter as the wire can say it: an empty prefix or list of globs is none there, and means nothing. */
+function sentFilter(filter: DatasetFilter | undefined): DatasetFilter | undefined {
+  const prefix = filter?.prefix === "" ? undefined : filter?.prefix;
+  const globs = filter?.globs?.length === 0 ? undefined : filter?.globs;
+  if (prefix === undefined && globs === undefined) return undefined;
+  return { ...(prefix !== undefined && { prefix }), ...(globs !== undefined && { globs }) };
 }
 
 export interface StreamPlan {

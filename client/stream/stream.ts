@@ -12,7 +12,7 @@ import {
 import { backoffDelayMs, canceled, DEFAULT_RETRY, sleep } from "../backoff.ts";
 import type { Gateway } from "../http.ts";
 import { Acknowledger } from "./acknowledger.ts";
-import type { Batch } from "./batch.ts";
+import type { Batch, StreamPosition } from "./batch.ts";
 import type { VerifiedDataset } from "./dataset.ts";
 import { encodeRequest, readBatches, STREAM_CONTENT_TYPE } from "./frames.ts";
 import { beginOf, streamParameters, type Begin, type StreamOptions, type StreamPlan } from "./options.ts";
@@ -58,6 +58,19 @@ export async function* streamBatches(
   }
 }
 
+/** Epochs are 32-bit numbers on the wire. */
+const EPOCH_MAX = 2 ** 32 - 1;
+
+function checkEpochs({ epoch, epochs = 1, position }: StreamOptions): void {
+  const first = position?.epoch ?? epoch ?? 0;
+  if (!Number.isInteger(epochs) || epochs < 1)
+    throw invalidArgument("epochs", "must be a whole number of at least 1.");
+  if (!Number.isInteger(first) || first < 0 || first + epochs - 1 > EPOCH_MAX)
+    throw invalidArgument("epoch", `must be a whole number, and the last one at most ${EPOCH_MAX}.`, {
+      limit: EPOCH_MAX,
+    });
+}
+
 class StreamRun {
   readonly #context: StreamContext;
   readonly #options: StreamOptions;
@@ -76,7 +89,8 @@ class StreamRun {
     this.#worldSize = options.worldSize ?? 1;
     this.#plan = streamParameters(options, context.dataset, context.blake3);
     checkBatchPlan(this.#batchPlan(options.startIndex ?? 0));
-    if ((options.epochs ?? 1) < 1) throw invalidArgument("epochs", "must be at least 1.");
+    checkEpochs(options);
+    if (options.position !== undefined) this.#checkPosition(options.position);
     this.#streamId = options.streamId ?? crypto.randomUUID();
     this.#acknowledger = new Acknowledger(context.gateway, {
       datasetId: context.dataset.info.id,
@@ -84,6 +98,21 @@ class StreamRun {
       streamId: this.#streamId,
       rank: this.#rank,
     });
+  }
+
+  /**
+   * Past its end a position is of another dataset or filter, and an epoch of nothing would pass unseen.
+   * @throws DataStreamError `invalid_argument`
+   */
+  #checkPosition({ start_index: start, batch_index: batch, world_size: worldSize }: StreamPosition): void {
+    const isWhole = [start, batch, worldSize - 1].every((value) => Number.isSafeInteger(value) && value >= 0);
+    // Rank 0 has the most batches, and ranks may share its position.
+    const total = isWhole ? totalBatches({ ...this.#batchPlan(start), worldSize, rank: 0 }) : 0;
+    if (isWhole && start <= this.#plan.count && batch <= total) return;
+    throw invalidArgument(
+      "position",
+      `is no place of an epoch of ${this.#plan.count} items: batch ${batch} from item ${start} on.`,
+    );
   }
 
   acknowledge(batch: Batch, checkpoint: boolean): void {
@@ -125,6 +154,8 @@ class StreamRun {
         : this.#verifier(begin.epoch, begin.startIndex, begin.batchIndex);
     let startIndex = begin.startIndex;
     let failures = 0;
+    // Requests that broke off may still reach the session, and take the rank over from the one that followed them.
+    let astray = 0;
     for (;;) {
       if (verifier !== undefined && verifier.nextBatch >= totalBatches(this.#batchPlan(startIndex))) return;
       try {
@@ -161,7 +192,10 @@ class StreamRun {
         const error = DataStreamError.from(thrown);
         if (signal.aborted) throw canceled();
         failures += 1;
-        if (!error.retryable || failures >= retry.attempts) throw error;
+        const isOvertaken = error.code === "aborted" && astray > 0;
+        if (error.code === "unavailable") astray += 1;
+        if (isOvertaken) astray -= 1;
+        if (!(error.retryable || isOvertaken) || failures >= retry.attempts) throw error;
         await sleep(backoffDelayMs(retry, failures - 1), signal);
       }
     }

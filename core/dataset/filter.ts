@@ -9,7 +9,7 @@ import {
   PATH_MAX_BYTES,
 } from "../limits.ts";
 import type { Blake3 } from "../ports.ts";
-import { quoted, utf8 } from "../text.ts";
+import { isPlainText, quoted, utf8 } from "../text.ts";
 
 /** Selects a path that begins with `prefix` (if given) and matches at least one of `globs` (if given). */
 export interface DatasetFilter {
@@ -69,6 +69,8 @@ function checkFilter(filter: DatasetFilter): DatasetFilter {
       "filter",
       "give a prefix, globs or both; leave the filter out to stream everything.",
     );
+  if (prefix !== undefined && !isPlainText(prefix))
+    throw invalidArgument("filter.prefix", "contains a NUL or is not valid Unicode.");
   if (prefix !== undefined && utf8(prefix).length > PATH_MAX_BYTES)
     throw invalidArgument("filter.prefix", `is longer than ${PATH_MAX_BYTES} bytes.`, {
       limit: PATH_MAX_BYTES,
@@ -87,6 +89,7 @@ export function checkGlob(glob: string, field: string): void {
     invalidArgument(field, `${quoted(glob)} ${reason}.`, limit === undefined ? {} : { limit });
   if (glob === "" || glob.length > GLOB_MAX_CHARS)
     throw refuse(`must have 1 to ${GLOB_MAX_CHARS} characters`, GLOB_MAX_CHARS);
+  if (!isPlainText(glob)) throw refuse("contains a NUL or is not valid Unicode");
   if (glob.startsWith("!")) throw refuse("is negated; only globs that select are known");
   if (glob.startsWith("/")) throw refuse("starts with '/'; paths are relative");
   const wild = glob.replace(/\\./gsu, "");

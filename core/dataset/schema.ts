@@ -82,7 +82,7 @@ export function parseSchema(input: unknown, field: string = "schema"): DatasetSc
     const at = [field, ...(issue?.path ?? [])].join(".");
     throw invalidArgument(at, `${issue?.message ?? "is no schema"}.`);
   }
-  checkSize(result.data, field);
+  checkText(result.data, field);
   return result.data;
 }
 
@@ -107,7 +107,7 @@ export function withClasses(schema: DatasetSchema, paths: Iterable<string>): Dat
   }
   if (given !== undefined) return schema;
   const complete = { ...schema, classes: [...found].toSorted(compareUtf8) };
-  checkSize(complete, "schema");
+  checkText(complete, "schema");
   return complete;
 }
 
@@ -155,8 +155,13 @@ function parseJson(text: string, field: string): unknown {
   }
 }
 
-function checkSize(schema: DatasetSchema, field: string): void {
-  const bytes = utf8(canonicalJson(schema, field)).length;
+/** In JSON text: behind an even number of backslashes. */
+const ESCAPED_NUL = /(?<!\\)(?:\\\\)*\\u0000/;
+
+function checkText(schema: DatasetSchema, field: string): void {
+  const json = canonicalJson(schema, field);
+  if (ESCAPED_NUL.test(json)) throw invalidArgument(field, "contains a NUL character.");
+  const bytes = utf8(json).length;
   if (bytes > SCHEMA_MAX_BYTES)
     throw invalidArgument(field, `has ${bytes} bytes; ${SCHEMA_MAX_BYTES} are allowed.`, {
       limit: SCHEMA_MAX_BYTES,

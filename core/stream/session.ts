@@ -32,7 +32,7 @@ export interface AttachRequest extends FixedStream {
   readonly rank: number;
   readonly worldSize: number;
   readonly startIndex: number;
-  /** The consumer's position: batches of this segment that it is done with. Absent: go on after the last acknowledged. */
+  /** The batch of this segment to send first, whatever is acknowledged. Absent: the one after the last acknowledged. */
   readonly resumeBatch?: number | undefined;
 }
 
@@ -105,16 +105,18 @@ export function attach(records: SessionRecords, request: AttachRequest): Attachm
   if (fixed === undefined) records.fix({ parameters: request.parameters, shape: request.shape });
   if (isNew) enter(records, start);
   const place = { generation: start.generation.number, epoch, rank };
-  const acknowledged = resumeBatch ?? records.cursor(place)?.acknowledged ?? 0;
+  const before = records.cursor(place)?.acknowledged;
+  const nextBatch = resumeBatch ?? before ?? 0;
   const lease = records.nextLease();
-  records.setCursor(place, { lease, acknowledged });
-  records.addLease({ ...place, ...request.holder, lease, firstBatch: acknowledged });
+  // What a reconnecting client has received ahead of its consumer is not acknowledged by asking for what follows.
+  records.setCursor(place, { lease, acknowledged: Math.min(nextBatch, before ?? nextBatch) });
+  records.addLease({ ...place, ...request.holder, lease, firstBatch: nextBatch });
   // A rank that goes back will store other checkpoints in place of those it left behind.
-  records.dropCheckpointsAfter(place, acknowledged);
+  records.dropCheckpointsAfter(place, nextBatch);
 
-  const chainBatch = Math.min(acknowledged, records.headCount(segment));
+  const chainBatch = Math.min(nextBatch, records.headCount(segment));
   const chainHead = chainBatch === 0 ? undefined : records.heads(segment, chainBatch - 1, 1);
-  return { lease, startIndex: start.startIndex, nextBatch: acknowledged, chainBatch, chainHead };
+  return { lease, startIndex: start.startIndex, nextBatch, chainBatch, chainHead };
 }
 
 /**

@@ -1,11 +1,21 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { type Bucket, ensureBucket, listBuckets } from "../../catalog/buckets.ts";
+import {
+  type Bucket,
+  type BucketGeometry,
+  ensureBucket,
+  findBucket,
+  listBuckets,
+} from "../../catalog/buckets.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
+import { shardSize } from "../../core/erasure/geometry.ts";
 import {
   CHUNK_DEFAULT_BYTES,
   CHUNK_MAX_BYTES,
   CHUNK_MIN_BYTES,
+  CODED_CHUNK_MAX_BYTES,
+  DATA_SHARDS_MAX,
   LIST_MAX_ENTRIES,
+  PARITY_SHARDS_MAX,
 } from "../../core/limits.ts";
 import { type Api, needsApiKey } from "./app.ts";
 import { decodeCursor, encodeCursor } from "./cursor.ts";
@@ -43,8 +53,8 @@ const createBucketRoute = createRoute({
       z
         .strictObject({
           chunk_bytes: ChunkBytes.optional(),
-          data_shards: z.int().min(1).max(32).optional(),
-          parity_shards: z.int().min(1).max(4).optional(),
+          data_shards: z.int().min(1).max(DATA_SHARDS_MAX).optional(),
+          parity_shards: z.int().min(1).max(PARITY_SHARDS_MAX).optional(),
         })
         .openapi("CreateBucket", { example: { chunk_bytes: 16777216, data_shards: 4, parity_shards: 2 } }),
     ),
@@ -76,15 +86,11 @@ export function registerBuckets(api: Api): void {
       dataShards: wanted.data_shards ?? DEFAULTS.dataShards,
       parityShards: wanted.parity_shards ?? DEFAULTS.parityShards,
     };
-    const nodes = [...deps.nodes.values()].filter((node) => node.state === "live").length;
-    if (geometry.dataShards + geometry.parityShards > nodes) {
-      throw invalidArgument(
-        "data_shards",
-        `with parity_shards at most ${nodes}, one storage node for each.`,
-        {
-          limit: nodes,
-        },
-      );
+    // What can be created depends on the nodes there are now; what exists does not.
+    const existing = await findBucket(deps.sql, user.id, name);
+    if (existing === undefined) {
+      const live = [...deps.nodes.values()].filter((node) => node.state === "live").length;
+      checkWritable(geometry, live);
     }
     const { bucket, created } = await ensureBucket(deps.sql, { ownerId: user.id, name, ...geometry });
     if (!created) requireSame(bucket, wanted);
@@ -100,6 +106,22 @@ export function registerBuckets(api: Api): void {
     const next_cursor = last === undefined ? null : encodeCursor(last.name);
     return c.json({ buckets: buckets.map(shown), next_cursor }, 200);
   });
+}
+
+/** @throws DataStreamError `invalid_argument` for a geometry with which no chunk could be stored. */
+function checkWritable({ chunkBytes, dataShards, parityShards }: BucketGeometry, nodes: number): void {
+  const shards = dataShards + parityShards;
+  if (shards > nodes)
+    throw invalidArgument("data_shards", `with parity_shards at most ${nodes}, one storage node for each.`, {
+      limit: nodes,
+    });
+  const bytes = shards * shardSize(chunkBytes, dataShards);
+  if (bytes > CODED_CHUNK_MAX_BYTES)
+    throw invalidArgument(
+      "chunk_bytes",
+      `a chunk with its parity takes ${bytes} bytes; ${CODED_CHUNK_MAX_BYTES} are allowed. Choose smaller chunks, or less parity.`,
+      { bytes, limit: CODED_CHUNK_MAX_BYTES },
+    );
 }
 
 /** What the caller left out may be anything. */

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { countChunks, listDatasets, listFiles, listVersions } from "../../catalog/datasets.ts";
 import type { Action } from "../../core/access/scopes.ts";
 import { toHex } from "../../core/bytes.ts";
+import { isPlainText } from "../../core/text.ts";
 import { parseTrustLevel } from "../../core/dataset/trust.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import {
@@ -111,7 +112,12 @@ const listRoute = createRoute({
   ...needsApiKey,
   request: {
     query: z.strictObject({
-      search: z.string().max(DATASET_NAME_MAX_CHARS).optional().openapi({ description: "Part of the name" }),
+      search: z
+        .string()
+        .max(DATASET_NAME_MAX_CHARS)
+        .refine(isPlainText, "contains a NUL.")
+        .optional()
+        .openapi({ description: "Part of the name" }),
       max_trust_level: z.coerce
         .number()
         .int()

@@ -94,6 +94,7 @@ function shown(job: Job): z.infer<typeof JobSchema> {
 function positionOf(cursor: string): JobPosition {
   const [time, id = ""] = decodeCursor(cursor).split("/");
   const createdAtMs = Number(time);
-  if (Number.isSafeInteger(createdAtMs) && isUuid(id)) return { createdAtMs, id };
+  const isTime = !Number.isNaN(new Date(createdAtMs).getTime());
+  if (isTime && Number.isInteger(createdAtMs) && isUuid(id)) return { createdAtMs, id };
   throw invalidArgument("cursor", "use `next_cursor` of an earlier answer, or leave it out.");
 }

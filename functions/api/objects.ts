@@ -8,6 +8,7 @@ import { checkPath } from "../../core/dataset/path.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { BULK_DELETE_MAX_KEYS, LIST_MAX_ENTRIES, PATH_MAX_BYTES } from "../../core/limits.ts";
 import type { Sql } from "../../core/ports.ts";
+import { isPlainText } from "../../core/text.ts";
 import { readObject } from "../../storage/object-reader.ts";
 import { requireUser } from "../auth.ts";
 import { type Api, type ApiEnv, needsApiKey } from "./app.ts";
@@ -235,8 +236,7 @@ export async function requireBucket(sql: Sql, ownerId: string, name: string): Pr
 }
 
 function requireText(text: string, field: string): void {
-  if (text.includes("\0") || !text.isWellFormed())
-    throw invalidArgument(field, "contains a NUL or is not valid Unicode.");
+  if (!isPlainText(text)) throw invalidArgument(field, "contains a NUL or is not valid Unicode.");
 }
 
 function shown(bucket: string, object: StoredObject): z.infer<typeof ObjectSchema> {

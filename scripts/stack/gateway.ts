@@ -23,6 +23,8 @@ export interface GatewayOptions {
   readonly rateLimits?: Partial<Record<keyof typeof RATE_LIMITS, number>>;
   /** Module with the Worker's exports. Default functions/gateway.ts. */
   readonly entry?: string;
+  /** Where V8's inspector listens; by default it does not. */
+  readonly inspectorPort?: number;
   /** What the Worker logs, one line a call. Default: errors and warnings go to stderr. */
   readonly onLog?: (line: GatewayLog) => void;
 }
@@ -72,6 +74,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
             host: LOOPBACK,
             port,
             cf: false,
+            ...(options.inspectorPort !== undefined && {
+              inspectorPort: options.inspectorPort,
+              inspectorHost: LOOPBACK,
+            }),
             telemetry: { enabled: false },
             log: new NoOpLog(),
             handleStructuredLogs: options.onLog ?? printProblems,

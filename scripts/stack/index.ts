@@ -35,6 +35,8 @@ export interface StackOptions {
   readonly bindings?: Readonly<Record<string, string>>;
   /** The Worker's module. Default functions/gateway.ts. */
   readonly entry?: string;
+  /** Where the inspector of the gateway's isolate listens; by default it does not. */
+  readonly inspectorPort?: number;
   readonly onLog?: (line: GatewayLog) => void;
 }
 
@@ -110,6 +112,7 @@ async function start(
       ...options.bindings,
     },
     ...(options.entry !== undefined && { entry: options.entry }),
+    ...(options.inspectorPort !== undefined && { inspectorPort: options.inspectorPort }),
     ...(options.onLog && { onLog: options.onLog }),
   });
   cleanup.push(() => gateway.stop());

@@ -1,6 +1,14 @@
 /** The command as a person or a script meets it: a process of its own against the real gateway. */
-import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -55,6 +63,7 @@ async function json<T>(...arguments_: string[]): Promise<T> {
 beforeAll(async () => {
   gateway = await startGateway();
   folder = mkdtempSync(join(tmpdir(), "cyxcloud-cli-"));
+  writeFileSync(join(folder, "large.txt"), "a file, not a folder");
   for (let i = 0; i < FILES; i++) {
     const parent = join(folder, "words", i % 2 === 0 ? "even" : "odd");
     mkdirSync(parent, { recursive: true });
@@ -140,6 +149,52 @@ test("a streamed folder equals the uploaded one, also with two storage nodes emp
   expect(await succeed("admin", "health")).toMatch(/node-1 +live +yes/);
 });
 
+test("files whose names look like those of unfinished ones", async () => {
+  const paths = ["a", "a.part", "a.part.part", "b", "b.part"].map((name) => `x/${name}`);
+  mkdirSync(join(folder, "parts", "x"), { recursive: true });
+  for (const path of paths) writeFileSync(join(folder, "parts", path), path);
+  symlinkSync("nowhere", join(folder, "parts", "x", "dangling"));
+  await json("upload", "parts", "--bucket", "parts");
+  await json("dataset", "create", "parts", "--files", "parts/parts/**", "--schema", SCHEMA);
+  for (const seed of ["1", "2", "-3"])
+    await succeed("stream", "parts", "--to", "whole", "--shuffle", "full", "--seed", seed, "--epochs", "3");
+  for (const path of paths) expect(readFileSync(join(folder, "whole", path), "utf8")).toBe(path);
+  expect(readdirSync(join(folder, "whole"))).toEqual(["x"]);
+  expect(readdirSync(join(folder, "whole", "x"))).toHaveLength(paths.length);
+});
+
+test("a seed of 64 bits is not rounded", async () => {
+  await json("upload", "words", "--bucket", "seeds");
+  await json("dataset", "create", "seeds", "--files", "seeds/words/**", "--schema", SCHEMA);
+  const transcriptOf = async (seed: string): Promise<string> =>
+    (await json<{ transcript: string }>("stream", "seeds", "--count", "--shuffle", "full", "--seed", seed))
+      .transcript;
+  expect(await transcriptOf("9007199254740993")).not.toBe(await transcriptOf("9007199254740992"));
+});
+
+test("verifying the manifest alone succeeds", async () => {
+  await json("upload", "words", "--bucket", "manifests");
+  await json("dataset", "create", "manifests", "--files", "manifests/words/**", "--schema", SCHEMA);
+  expect(await json("dataset", "verify", "manifests", "--depth", "manifest")).toMatchObject({
+    manifest_valid: true,
+    files_checked: 0,
+    files_failed: 0,
+  });
+});
+
+test("a reader that leaves early is no failure", async () => {
+  await json("upload", "words", "--bucket", "pipes");
+  const child = spawn(process.execPath, [MAIN, "ls", "pipes/words/"], {
+    env: { PATH: "", HOME: folder, CYXCLOUD_GATEWAY: gateway.url, CYXCLOUD_API_KEY: gateway.owner.apiKey },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  child.stdout.destroy();
+  let stderr = "";
+  child.stderr.on("data", (data: Buffer) => (stderr += data.toString()));
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  expect([stderr, code]).toEqual(["", 0]);
+});
+
 test("single objects: upload, get, rm", async () => {
   writeFileSync(join(folder, "large.bin"), Buffer.alloc(300_000, "abc"));
   await succeed("upload", "large.bin", "--bucket", "objects", "--key", "deep/large.bin");
@@ -150,7 +205,7 @@ test("single objects: upload, get, rm", async () => {
   expect(code).toBe(1);
   expect(stderr).toMatch(/^error: /);
   expect(readdirSync(folder)).not.toContain("again.bin");
-  expect(readdirSync(folder)).not.toContain("again.bin.part");
+  expect(readdirSync(folder).filter((name) => name.endsWith(".part"))).toEqual([]);
 });
 
 test("new versions, list, info, files and delete", async () => {
@@ -176,6 +231,14 @@ describe("errors say what to do", () => {
     [["dataset", "create", "words", "--files", "texts/**", "--schema", "{"], 1, /schema: is not JSON/],
     [["dataset", "token", "words", "--ttl", "60d"], 1, /ttl/],
     [["dataset", "token", "words", "--node", "node-1"], 1, /node binding needs the node's key/],
+    [["stream", "words", "--count", "--seed", "1.5"], 1, /^error: seed: 1\.5 is no whole number/],
+    [["stream", "words", "--count", "--seed", "18446744073709551616"], 1, /^error: seed: .*64 bits/],
+    [["stream", "words", "--to", "large.txt/below"], 1, /^error: E[A-Z]+: .*large\.txt/],
+    [
+      ["dataset", "create", "words", "--files", "texts/**", "--schema", "@none.json"],
+      1,
+      /ENOENT.*none\.json/,
+    ],
     [["upload", "words"], 2, /--bucket/],
     [["nonsense"], 2, /unknown command/],
   ])("%j", async (arguments_, code, message) => {

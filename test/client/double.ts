@@ -37,8 +37,8 @@ export interface DoubleVersion {
 /** What a test may bend; each hook changes its argument in place. */
 export interface Lies {
   batch?: (batch: BatchResponse) => void;
-  /** How a response ends before batch N goes out: a broken connection, or a clean continuation. */
-  endBefore?: (batchIndex: number, request: number) => "break" | "continue" | undefined;
+  /** How a response ends before batch N goes out: a broken connection, a clean continuation, or another request's lease. */
+  endBefore?: (batchIndex: number, request: number) => "break" | "continue" | "overtaken" | undefined;
 }
 
 export class GatewayDouble {
@@ -80,6 +80,12 @@ export class GatewayDouble {
         const end = this.lies.endBefore?.(next, requestNumber);
         if (end === "break") {
           controller.error(new TypeError("connection reset"));
+          return;
+        }
+        if (end === "overtaken") {
+          const error = { code: "aborted", message: "Another request took over this rank of the stream." };
+          controller.enqueue(frame(2, new TextEncoder().encode(JSON.stringify({ error }))));
+          controller.close();
           return;
         }
         if (end === "continue" || next >= segment.total) {

@@ -84,6 +84,29 @@ function at(batch: number): StreamPosition {
   return { epoch: 0, start_index: 0, batch_index: batch, world_size: 1, batch_size: 4 };
 }
 
+describe("a rank that another request took over", () => {
+  test("goes on when that may have been a request of its own that broke off", async () => {
+    const { double, client } = setUp(40);
+    double.lies.endBefore = (batchIndex, request) => {
+      if (request === 1 && batchIndex === 2) return "break";
+      return request === 2 && batchIndex === 4 ? "overtaken" : undefined;
+    };
+    const batches = await collect(client, { batchSize: 4 });
+    expect(batches.map((batch) => batch.index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(double.requests).toHaveLength(3);
+  });
+
+  test("is given up otherwise: two processes must not take it from each other for ever", async () => {
+    const { double, client } = setUp(40);
+    double.lies.endBefore = (batchIndex, request) => {
+      if (request === 1 && batchIndex === 2) return "break";
+      return request > 1 && batchIndex === 2 + request ? "overtaken" : undefined;
+    };
+    await expect(collect(client, { batchSize: 4 })).rejects.toMatchObject({ code: "aborted" });
+    expect(double.requests).toHaveLength(3);
+  });
+});
+
 test("a gateway that never makes progress ends in its own error", async () => {
   const { double, client } = setUp(10);
   double.lies.endBefore = () => "break";
@@ -128,6 +151,35 @@ describe("acknowledging", () => {
     const last = double.acknowledgements.at(-1);
     expect(Number(last?.batchIndex)).toBe(9);
     expect(toHex(last?.transcriptHead as Uint8Array)).toBe(headOf(batches));
+  });
+
+  test("keeps checkpoints and the ends of epochs when the gateway is slow to answer", async () => {
+    const { double } = setUp(12);
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+    const slow = new DataStreamClient({
+      gateway: "http://double.test",
+      accessToken: "token",
+      retry: NO_WAIT,
+      fetch: async (input, init) => {
+        if (new Request(input).url.endsWith("/AckBatches")) await answered;
+        return double.fetch(input, init);
+      },
+    });
+    const options = { dataset: "letters", batchSize: 4, epochs: 2, acknowledge: "manual" } as const;
+    const sent: Promise<void>[] = [];
+    for await (const batch of slow.streamBatches(options)) {
+      sent.push(batch.acknowledge({ checkpoint: batch.epoch === 0 && batch.index === 1 }));
+      if (batch.epoch === 1 && batch.isLast) answer();
+    }
+    await Promise.all(sent);
+    expect(
+      double.acknowledgements.map((each) => [each.epoch, Number(each.batchIndex), each.checkpoint]),
+    ).toEqual([
+      [0, 0, false],
+      [0, 1, true],
+      [0, 2, false],
+      [1, 2, false],
+    ]);
   });
 
   test("is left to the consumer when manual", async () => {
@@ -187,6 +239,17 @@ test("a position goes on at the next batch, at any world size, each item once", 
     ),
     { numRuns: 30 },
   );
+});
+
+test("a position at the end has nothing left, and one past it is refused", async () => {
+  const { client } = setUp(10);
+  const position = { epoch: 0, start_index: 0, batch_index: 3, world_size: 1, batch_size: 4 };
+  expect(await collect(client, { batchSize: 4, position })).toEqual([]);
+  expect(await collect(client, { batchSize: 4, position, worldSize: 2, rank: 1 })).toEqual([]);
+  for (const wrong of [{ batch_index: 4 }, { start_index: 11 }, { batch_index: -1 }, { world_size: 0 }])
+    await expect(
+      collect(client, { batchSize: 4, position: { ...position, ...wrong } }),
+    ).rejects.toMatchObject({ code: "invalid_argument", details: { field: "position" } });
 });
 
 test("epochs follow each other with orders of their own", async () => {

@@ -76,6 +76,19 @@ test("an upload that broke off goes on with the missing parts alone", async () =
   expect(Buffer.compare(back, bytes)).toBe(0);
 });
 
+test("an upload is not resumed as another one", async () => {
+  const client = clientWith(fetch);
+  let uploadId = "";
+  await client.uploadObject({ bucket: "uploads", key: "mine" }, new Blob([bytesOf(100, 1)]), {
+    onUpload: (id) => (uploadId = id),
+  });
+  const other = client.uploadObject({ bucket: "uploads", key: "other" }, new Blob([bytesOf(100, 2)]), {
+    resume: uploadId,
+  });
+  await expect(other).rejects.toMatchObject({ code: "invalid_argument", details: { field: "resume" } });
+  await expect(client.objects.get("uploads", "other")).rejects.toMatchObject({ code: "not_found" });
+});
+
 test("a part that changed on the way is refused by the client, and nothing becomes visible", async () => {
   const corrupting: typeof fetch = (input, init) => {
     if (!isPart(input, init)) return fetch(input, init);

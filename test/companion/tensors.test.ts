@@ -86,7 +86,8 @@ test("images become one contiguous tensor with labels from their folders", async
   }
 });
 
-test("the ring is allocated once and reused", async () => {
+/** Host memory that counts what is taken and given back. */
+function counting(): { backend: DeviceBackend; counts: () => [allocated: number, freed: number] } {
   let allocated = 0;
   let freed = 0;
   const backend: DeviceBackend = {
@@ -97,11 +98,65 @@ test("the ring is allocated once and reused", async () => {
       return { ...buffer, free: () => (freed += 1) };
     },
   };
+  return { backend, counts: () => [allocated, freed] };
+}
+
+test("the ring is allocated once and reused", async () => {
+  const { backend, counts } = counting();
   const { client } = setUp(images(60));
   for await (const batch of streamTensors(client, { dataset: "letters", batchSize: 2, slots: 3, backend })) {
     expect(batch.data.length).toBe(32);
   }
-  expect([allocated, freed]).toEqual([3, 3]);
+  expect(counts()).toEqual([3, 3]);
+});
+
+test("a loop that is left, or fails, gives every buffer back; a kept one when it is let go", async () => {
+  const { client } = setUp(images(40));
+  const options = { dataset: "letters", batchSize: 2, slots: 5 };
+  const left = counting();
+  for await (const batch of streamTensors(client, { ...options, backend: left.backend }))
+    if (batch.source.index === 2) break;
+  expect(left.counts()).toEqual([5, 5]);
+
+  const failed = counting();
+  let letGo = (): void => undefined;
+  const failing = (async () => {
+    for await (const batch of streamTensors(client, { ...options, backend: failed.backend })) {
+      if (batch.source.index === 1) letGo = batch.keep();
+      if (batch.source.index === 3) throw new RangeError("the loss is not a number");
+    }
+  })();
+  await expect(failing).rejects.toThrow(RangeError);
+  expect(failed.counts()).toEqual([5, 4]);
+  letGo();
+  expect(failed.counts()).toEqual([5, 5]);
+});
+
+test("a loop that is left while the gateway is silent ends at once", async () => {
+  const { double } = setUp(images(40));
+  const silent: typeof fetch = async (input, init) => {
+    const response = await double.fetch(input, init);
+    if (!new Request(input).url.endsWith("/StreamBatches")) return response;
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    let pulled = 0;
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        if (pulled++ < 2) controller.enqueue((await reader.read()).value as Uint8Array);
+        else
+          await new Promise((_, reject) =>
+            init?.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError"))),
+          );
+      },
+    });
+    return new Response(body);
+  };
+  const client = new DataStreamClient({ gateway: "http://double.test", accessToken: "t", fetch: silent });
+  const seen: number[] = [];
+  for await (const batch of streamTensors(client, { dataset: "letters", batchSize: 2 })) {
+    seen.push(batch.source.index);
+    if (batch.source.index === 1) break;
+  }
+  expect(seen).toEqual([0, 1]);
 });
 
 test("a kept batch stays as it was while the ring goes on", async () => {

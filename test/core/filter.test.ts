@@ -88,10 +88,13 @@ describe("the literal prefix", () => {
 test.each<[string, DatasetFilter]>([
   ["filter", {}],
   ["filter.prefix", { prefix: "a".repeat(1_025) }],
+  ["filter.prefix", { prefix: "a\0" }],
+  ["filter.prefix", { prefix: "\ud800" }],
   ["filter.globs", { globs: [] }],
   ["filter.globs", { globs: Array.from({ length: 65 }, () => "*") }],
   ["filter.globs[1]", { globs: ["*", ""] }],
   ["filter.globs[0]", { globs: ["a".repeat(1_025)] }],
+  ["filter.globs[0]", { globs: ["a\0"] }],
   ["filter.globs[0]", { globs: ["!train/**"] }],
   ["filter.globs[0]", { globs: ["/train/**"] }],
   ["filter.globs[0]", { globs: ["**/**/**/**/x"] }],

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import {
@@ -9,6 +10,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DataStreamService, StreamBatchesRequestSchema, type BatchResponse } from "../../proto/index.ts";
 import { expectBatches } from "./expected.ts";
+import type { StreamInit } from "./wire.ts";
 import {
   addDataset,
   noiseFiles,
@@ -22,7 +24,7 @@ let gateway: StreamGateway;
 let dataset: TestDataset;
 let token: string;
 beforeAll(async () => {
-  gateway = await startStreamGateway();
+  gateway = await startStreamGateway({ bindings: { INVOCATION_SUBREQUESTS: "50" } });
   dataset = await addDataset(
     gateway,
     noiseFiles(40, (i) => 100 + 61 * i),
@@ -88,15 +90,48 @@ describe.each(transports)("%s", (_, transport) => {
     await expect(unknown).rejects.toThrow("[unauthenticated]");
   });
 
-  test("learns where to go on", async () => {
+  test("learns where to go on when the invocation has to end", async () => {
     const client = createClient(DataStreamService, transport(gateway.url));
-    let trailer: Headers | undefined;
-    const options = { onTrailer: (received: Headers) => (trailer = received) };
-    const base = { datasetId: dataset.id, accessToken: token, batchSize: 40 };
-    for await (const batch of client.streamBatches(base, options)) expect(batch.isLast).toBe(true);
-    expect(trailer?.get("cyxcloud-continuation")).toBeNull();
+    const many = await scattered();
+    const batches: BatchResponse[] = [];
+    const responses: number[] = [];
+    for (let next: string | null = "0"; next !== null;) {
+      let trailer: Headers | undefined;
+      const options = { onTrailer: (received: Headers) => (trailer = received) };
+      const request = { ...many.request, resumeBatchIndex: BigInt(next) };
+      const before = batches.length;
+      for await (const batch of client.streamBatches(request, options)) batches.push(batch);
+      responses.push(batches.length - before);
+      next = trailer?.get("cyxcloud-continuation") ?? null;
+    }
+    expectBatches(many.dataset, { batchSize: 20, mode: "full" }, batches);
+    expect(batches).toHaveLength(20);
+    expect(responses.length).toBeGreaterThan(1);
+    expect(Math.min(...responses)).toBeGreaterThan(0);
   });
 });
+
+let made: Promise<{ dataset: TestDataset; request: StreamInit }> | undefined;
+
+/** A dataset of more shards than an invocation may read here. */
+function scattered(): NonNullable<typeof made> {
+  made ??= (async () => {
+    const many = await addDataset(
+      gateway,
+      noiseFiles(400, (i) => 300 + 7 * (i % 90)),
+      { chunkBytes: 16 * 1024 },
+    );
+    const request = {
+      datasetId: many.id,
+      accessToken: (await many.token()).token,
+      batchSize: 20,
+      shuffle: true,
+      streamId: randomUUID(),
+    };
+    return { dataset: many, request };
+  })();
+  return made;
+}
 
 test("a token in the Authorization header does as well", async () => {
   const client = createClient(

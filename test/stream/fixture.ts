@@ -26,7 +26,9 @@ export interface TestDataset {
   readonly bucket: string;
   /** In manifest order. */
   readonly files: readonly (TestFile & { readonly hash: Uint8Array })[];
-  token(options?: Partial<Pick<TokenClaims, "scopes" | "expiresAt" | "issuedAt">>): Promise<TestToken>;
+  token(
+    options?: Partial<Pick<TokenClaims, "userId" | "scopes" | "expiresAt" | "issuedAt">>,
+  ): Promise<TestToken>;
 }
 
 export interface TestToken {

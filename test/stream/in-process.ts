@@ -108,7 +108,7 @@ export async function createInProcess(
       gcGraceMs: 1,
       uploadLeaseMs: 1,
     },
-  } as Deps;
+  };
   const env = { STREAM_SESSIONS: sessionsOf(harness) } as unknown as Env;
 
   return {

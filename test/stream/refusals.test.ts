@@ -1,4 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { putShare, removeShare, type ShareRow } from "../../catalog/shares.ts";
+import { addUser } from "../api/users.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ShuffleMode } from "../../proto/index.ts";
 import {
@@ -83,6 +85,8 @@ describe("fields", () => {
       { filter: { prefix: "no/" } },
       /^filter: no file of the dataset passes it/,
     ],
+    ["filter with a NUL", { filter: { prefix: "a\0" } }, /^filter\.prefix: contains a NUL/],
+    ["glob with a NUL", { filter: { globs: ["a\0b"] } }, /^filter\.globs\[0\]: .*contains a NUL/],
     ["filter that is no glob", { filter: { globs: ["!x"] } }, /^filter\.globs\[0\]: .*negated/],
     [
       "start_index past a filter's end",
@@ -146,6 +150,7 @@ describe("fields", () => {
       }
     };
     expect(await codeOf({ streamId: "" })).toMatch(/^invalid_argument: stream_id: /);
+    expect(await codeOf({ streamId: "x".repeat(129) })).toMatch(/^invalid_argument: stream_id: /);
     expect(await codeOf({ transcriptHead: new Uint8Array(31) })).toMatch(
       /^invalid_argument: transcript_head: /,
     );
@@ -212,6 +217,32 @@ describe("access", () => {
     while ((await stream.next()) !== undefined) count++;
     expect(stream.end).toMatchObject({ code: "unauthenticated", continuation: undefined });
     expect(count).toBeLessThan(40);
+  });
+
+  test("a share that is withdrawn while its holder streams", async () => {
+    const many = await addDataset(
+      gateway,
+      noiseFiles(60, () => 200_000),
+      { chunkBytes: 1024 * 1024 },
+    );
+    const friend = await addUser(gateway, "friend");
+    const grantedBy = gateway.owner.userId;
+    const { sql } = gateway.database;
+    const given = { datasetId: many.id, grantedBy, userId: friend.userId, expiresAt: null };
+    const { id } = (await putShare(sql, { ...given, permissions: ["stream"] })) as ShareRow;
+    const { token } = await many.token({ userId: friend.userId });
+    const stream = await WireStream.open(gateway.url, {
+      datasetId: many.id,
+      accessToken: token,
+      batchSize: 2,
+      maxTrustLevel: 4,
+    });
+    expect(await stream.next()).toBeDefined();
+    expect(await removeShare(sql, id, grantedBy)).toBe(true);
+    let count = 1;
+    while ((await stream.next()) !== undefined) count++;
+    expect(stream.end).toMatchObject({ code: "unauthenticated", continuation: undefined });
+    expect(count).toBeLessThan(30);
   });
 
   test("a dataset that is deleted while it streams", async () => {

@@ -108,6 +108,18 @@ describe.each([
     expect(attach(records, request({ resumeBatch: 9 }))).toMatchObject({ nextBatch: 9, chainBatch: 6 });
   });
 
+  test("does not take a batch for done that a client received ahead of its consumer", () => {
+    const records = create();
+    ack(records, send(records, { worldSize: 2 }, 8), 1);
+    ack(records, send(records, { worldSize: 2, rank: 1 }, 8), 7);
+    // The connection broke, and the client goes on with what it has not received.
+    expect(attach(records, request({ worldSize: 2, resumeBatch: 8 })).nextBatch).toBe(8);
+    // Its process dies before the consumer is done with what came before.
+    expect(attach(records, request({ worldSize: 2 })).nextBatch).toBe(2);
+    attach(records, request({ worldSize: 2, resumeBatch: 8 }));
+    expect(attach(records, request({ worldSize: 1 })).startIndex).toBe(2 * 5 * 2);
+  });
+
   test("names the parameter that differs", () => {
     const records = create();
     attach(records, request());

@@ -13,7 +13,7 @@ import { authorizeStream } from "../../access.ts";
 import { tokenCredential } from "../../auth.ts";
 import { presentationOf } from "../../presentation.ts";
 import type { StreamCall } from "./open.ts";
-import { wholeNumber } from "./request.ts";
+import { checkStreamId, wholeNumber } from "./request.ts";
 import { sessionPort } from "./session-port.ts";
 
 /** The trust gate stood before the stream; what was streamed may be acknowledged at any level. */
@@ -26,6 +26,7 @@ export async function acknowledgeBatches(
 ): Promise<AckBatchesResponse> {
   const { deps, env, request } = call;
   if (ack.streamId === "") throw invalidArgument("stream_id", "name the stream, as its batches do.");
+  checkStreamId(ack.streamId);
   if (ack.transcriptHead.length !== 32)
     throw invalidArgument("transcript_head", `must have 32 bytes, not ${ack.transcriptHead.length}.`, {
       limit: 32,

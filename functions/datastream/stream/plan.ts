@@ -50,6 +50,9 @@ export async function planStream(
   try {
     const count = view?.positions.length ?? fileCount;
     checkStartIndex(request.startIndex, count);
+    // Repetitions lie in one batch only where a global batch is longer than the epoch.
+    const repeats = tail === "pad" && batchSize * worldSize > count;
+    if (repeats) checkBatchBytes(dataset.maxItemBytes * batchSize, batchSize);
     const order = createOrder({
       mode,
       count,
@@ -94,7 +97,11 @@ async function checkSizes(sql: Sql, dataset: DatasetRow, batchSize: number): Pro
       { limit: ITEM_MAX_BYTES },
     );
   if (dataset.maxItemBytes * batchSize <= BATCH_MAX_BYTES) return;
-  const bytes = await sumOfLargest(sql, dataset.id, batchSize);
+  checkBatchBytes(await sumOfLargest(sql, dataset.id, batchSize), batchSize);
+}
+
+/** @param bytes that a batch can have at most. */
+function checkBatchBytes(bytes: number, batchSize: number): void {
   if (bytes <= BATCH_MAX_BYTES) return;
   throw invalidArgument(
     "batch_size",

@@ -210,6 +210,9 @@ export class BatchProducer {
   #affordable(batches: readonly PlannedBatch[]): readonly PlannedBatch[] {
     const allowed = this.#deps.invocation.allowedReads;
     if (mostReads(batches) <= allowed) return batches;
+    // One plan instead of one for each batch: windows of a block shuffle have thousands of items, and mostly fit.
+    const all = batches.flatMap((batch) => batch.items);
+    if (planReads(all).reads.length <= allowed) return batches;
     const items: LocatedItem[] = [];
     for (const [count, batch] of batches.entries()) {
       items.push(...batch.items);

@@ -41,13 +41,7 @@ export interface StreamRequest {
 export function parseStreamRequest(message: StreamBatchesRequest, bearer: string): StreamRequest {
   const mode = shuffleMode(message);
   const { streamId } = message;
-  // oxlint-disable-next-line no-control-regex -- these are what is refused
-  if (streamId.length > STREAM_ID_MAX_CHARS || /[\0-\x1f\x7f]/.test(streamId) || !streamId.isWellFormed())
-    throw invalidArgument(
-      "stream_id",
-      `must have at most ${STREAM_ID_MAX_CHARS} characters and no control characters.`,
-      { limit: STREAM_ID_MAX_CHARS },
-    );
+  checkStreamId(streamId);
   if (message.prefetchBatches < 0)
     throw invalidArgument("prefetch_batches", "must not be negative; 0 leaves it to the gateway.", {
       limit: 0,
@@ -75,6 +69,17 @@ export function parseStreamRequest(message: StreamBatchesRequest, bearer: string
         ? undefined
         : wholeNumber("resume_batch_index", message.resumeBatchIndex),
   };
+}
+
+/** @throws `invalid_argument` */
+export function checkStreamId(streamId: string): void {
+  // oxlint-disable-next-line no-control-regex -- these are what is refused
+  if (streamId.length > STREAM_ID_MAX_CHARS || /[\0-\x1f\x7f]/.test(streamId) || !streamId.isWellFormed())
+    throw invalidArgument(
+      "stream_id",
+      `must have at most ${STREAM_ID_MAX_CHARS} characters and no control characters.`,
+      { limit: STREAM_ID_MAX_CHARS },
+    );
 }
 
 /** A 64-bit integer of the wire as a number. */

@@ -1,6 +1,7 @@
 /** A running stream as the body of a response. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { DataStreamError } from "../../../core/errors.ts";
+import { SEND_PIECE_BYTES } from "../../../core/limits.ts";
 import { errorFields, type Log } from "../../log.ts";
 import { toConnectError } from "../connect-error.ts";
 import type { StreamProtocol } from "./framing.ts";
@@ -37,16 +38,27 @@ export function streamResponse(
       ? undefined
       : setTimeout(() => {
           late = true;
+          // The message that goes out stays readable: only a wait for the next one ends.
           stream.end(new DataStreamError("canceled", "The time that the client set for the call is over."));
         }, deadline);
+  let rest: Uint8Array = new Uint8Array(0);
+  const sendPiece = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+    const piece = rest.subarray(0, SEND_PIECE_BYTES);
+    rest = rest.subarray(piece.length);
+    controller.enqueue(piece);
+  };
   const body = new ReadableStream<Uint8Array>(
     {
       // Nothing may be thrown in here: that would cut the connection without a word to the client.
       async pull(controller) {
         let last: Uint8Array;
         try {
+          if (rest.length > 0) return sendPiece(controller);
           const next = await stream.next();
-          if (next.kind === "batch") return controller.enqueue(next.bytes);
+          if (next.kind === "batch") {
+            rest = next.bytes;
+            return sendPiece(controller);
+          }
           last = protocol.end(trailersOf(next), undefined);
           log.info("stream_end", { ...stream.fields, end: next.kind, batches: stream.sent });
         } catch (thrown) {

@@ -1,0 +1,66 @@
+import { expect, test } from "vitest";
+import { DataStreamClient } from "../../client/client.ts";
+import { DataStreamError } from "../../core/errors.ts";
+
+const NO_WAIT = { attempts: 4, firstDelayMs: 0, maxDelayMs: 0 };
+
+/** A client of a gateway that answers each request by its method and path. */
+function clientOf(answer: (request: string) => Response | Promise<Response>): DataStreamClient {
+  return new DataStreamClient({
+    gateway: "http://double.test",
+    apiKey: "key",
+    retry: NO_WAIT,
+    fetch: async (input, init) =>
+      answer(`${init?.method} ${new URL(input instanceof Request ? input.url : input).pathname}`),
+  });
+}
+
+function brokenOff(): Response {
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode('{"bu'));
+      controller.error(new TypeError("terminated"));
+    },
+  });
+  return new Response(body, { headers: { "content-type": "application/json" } });
+}
+
+test("deleting the newest version again after a lost answer deletes no other", async () => {
+  const versions = ["id-3", "id-2", "id-1"];
+  const client = clientOf((request) => {
+    const [method, path] = request.split(" ") as [string, string];
+    const reference = path.split("/").at(-1) as string;
+    const id = reference === "words" ? versions[0] : versions.find((each) => each === reference);
+    if (id === undefined) return Response.json({ code: "not_found", detail: "none" }, { status: 404 });
+    if (method === "GET") return Response.json({ id });
+    versions.splice(versions.indexOf(id), 1);
+    throw new TypeError("connection reset");
+  });
+  await client.datasets.delete("words");
+  expect(versions).toEqual(["id-2", "id-1"]);
+});
+
+test("an answer that breaks off is asked for again, and told for what it is", async () => {
+  let calls = 0;
+  const twice = clientOf(() => (++calls < 3 ? brokenOff() : Response.json({ buckets: [] })));
+  expect(await twice.objects.buckets()).toEqual([]);
+  expect(calls).toBe(3);
+
+  const always = clientOf(brokenOff);
+  const error = await always.objects.buckets().catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(DataStreamError);
+  expect(error).toMatchObject({ code: "unavailable" });
+});
+
+test("what must not happen twice is not tried again", async () => {
+  let calls = 0;
+  const client = clientOf(() => {
+    calls += 1;
+    return brokenOff();
+  });
+  await expect(client.datasets.createToken("words")).rejects.toMatchObject({ code: "unavailable" });
+  await expect(client.datasets.create({ name: "words", files: ["a/**"], schema: {} })).rejects.toMatchObject({
+    code: "unavailable",
+  });
+  expect(calls).toBe(2);
+});
