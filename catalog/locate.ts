@@ -30,7 +30,7 @@ export interface LocatedItems {
   readonly items: LocatedItem[];
 }
 
-const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets d WHERE d.id = $1 AND d.state = 'ready'
+const AUTHORIZED = `SELECT EXISTS (SELECT 1 FROM datasets d WHERE d.id = $1 AND d.state = 'ready')
   AND ($2::uuid IS NULL OR EXISTS (SELECT 1 FROM data_access_tokens t
     WHERE t.id = $2 AND token_holds(t.id, $1)
       AND ($3::integer IS NULL OR dataset_trust($1, t.issued_by) <= $3)))`;
