@@ -9,7 +9,7 @@ import type { KnownKey } from "../../core/trust/known-keys.ts";
 import type { UploadFile } from "../../client/uploads.ts";
 import type { Role } from "../../catalog/users.ts";
 import { addUser } from "../api/users.ts";
-import { startGateway, type TestGateway } from "../support/gateway.ts";
+import { startGateway, type TestGateway, type TestGatewayOptions } from "../support/gateway.ts";
 
 export interface Person {
   readonly userId: string;
@@ -18,8 +18,12 @@ export interface Person {
 }
 
 /** A gateway with two versions of `owner/words`, each of `files` texts of `bytes` bytes. */
-export async function startWords(files: number, bytes = 100): Promise<TestGateway> {
-  const gateway = await startGateway();
+export async function startWords(
+  files: number,
+  bytes = 100,
+  options: TestGatewayOptions = {},
+): Promise<TestGateway> {
+  const gateway = await startGateway(options);
   const { client } = ownerOf(gateway);
   await gateway.request("/api/buckets/words", { method: "PUT" });
   await client.uploadFolder({ bucket: "words", prefix: "" }, texts(files, bytes));

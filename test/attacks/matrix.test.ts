@@ -1,0 +1,38 @@
+/** Forged and misused requests. Each stands beside its unmutated twin, which must be accepted: else a refusal proves nothing. */
+import { afterAll, describe, expect, test } from "vitest";
+import { ACCEPTED, refusedAs } from "./send.ts";
+import { tokenClasses } from "./token-classes.ts";
+import { report } from "./report.ts";
+import { createWorld } from "./world.ts";
+
+const world = await createWorld();
+const classes = [...tokenClasses(world)];
+const table = new Map(classes.map(({ name }) => [name, { tried: 0, accepted: 0 }]));
+afterAll(async () => {
+  report(table);
+  await world.gateway.stop();
+});
+
+describe.each(classes.map((each) => [each.name, each] as const))("%s", (name, { sound, code, attacks }) => {
+  test.each(attacks.map((each) => [each.what, each] as const))("%s", async (_what, attack) => {
+    const twin = attack.sound ?? sound;
+    if (twin === undefined) throw new Error("The attack has no honest twin.");
+    expect(await twin()).toEqual(ACCEPTED);
+    const answer = await attack.attempt();
+    const row = table.get(name) as { tried: number; accepted: number };
+    row.tried++;
+    if (answer.accepted) row.accepted++;
+    expect(answer).toEqual(refusedAs(attack.code ?? code));
+  });
+});
+
+test("the matrix is as large as it says", () => {
+  expect(classes.length).toBeGreaterThanOrEqual(20);
+  for (const { name, attacks } of classes)
+    expect([name, attacks.length >= 10, new Set(attacks.map(({ what }) => what)).size]).toEqual([
+      name,
+      true,
+      attacks.length,
+    ]);
+  expect(classes.flatMap(({ attacks }) => attacks).length).toBeGreaterThanOrEqual(200);
+});
