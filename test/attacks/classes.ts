@@ -27,10 +27,18 @@ export function varied<T>(
   return Object.entries(values).map(([what, value]) => ({ what, attempt: () => attempt(value) }));
 }
 
-/** Named by their JSON. */
-export function listed<T>(values: readonly T[], attempt: (value: T) => Promise<Answer>): Attack[] {
+/** The same, named by the values. */
+export function listed<T>(
+  name: string,
+  values: readonly T[],
+  attempt: (value: T) => Promise<Answer>,
+): Attack[] {
   return values.map((value) => ({
-    what: JSON.stringify(value) ?? "undefined",
+    what: `${name}: ${value === undefined ? "absent" : shortened(JSON.stringify(value))}`,
     attempt: () => attempt(value),
   }));
+}
+
+function shortened(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 60)}… (${text.length} characters)` : text;
 }

@@ -1,12 +1,20 @@
 /** Forged and misused requests. Each stands beside its unmutated twin, which must be accepted: else a refusal proves nothing. */
 import { afterAll, describe, expect, test } from "vitest";
 import { ACCEPTED, refusedAs } from "./send.ts";
+import { holderClasses } from "./holder-classes.ts";
+import { proofClasses } from "./proof-classes.ts";
+import { statementClasses } from "./statement-classes.ts";
 import { tokenClasses } from "./token-classes.ts";
 import { report } from "./report.ts";
 import { createWorld } from "./world.ts";
 
 const world = await createWorld();
-const classes = [...tokenClasses(world)];
+const classes = [
+  ...tokenClasses(world),
+  ...(await holderClasses(world)),
+  ...(await proofClasses(world)),
+  ...(await statementClasses(world)),
+];
 const table = new Map(classes.map(({ name }) => [name, { tried: 0, accepted: 0 }]));
 afterAll(async () => {
   report(table);

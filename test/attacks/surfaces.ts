@@ -1,7 +1,6 @@
 /** Everything that a holder of an access token can ask for. */
 import { createProof } from "../../client/proof.ts";
 import type { KeyPair } from "../../core/trust/ed25519.ts";
-import type { Attack } from "./classes.ts";
 import type { Answer, GatewayRequest } from "./send.ts";
 import type { World } from "./world.ts";
 
@@ -96,18 +95,4 @@ export async function ask(
   reference?: string,
 ): Promise<Answer> {
   return world.send(await withToken(world, surface, holding, reference));
-}
-
-/** The same misuse on every surface, each beside its honest use. */
-export function everywhere(
-  world: World,
-  misuse: (surface: Surface) => Promise<Answer>,
-  honest: (surface: Surface) => Promise<Answer>,
-): Attack[] {
-  void world;
-  return SURFACES.map((surface) => ({
-    what: surface.name,
-    attempt: () => misuse(surface),
-    sound: () => honest(surface),
-  }));
 }

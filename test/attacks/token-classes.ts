@@ -29,9 +29,9 @@ export function tokenClasses(world: World): AttackClass[] {
   const present = async (parts: TokenParts = {}): Promise<Answer> => use(await enrolledToken(world, parts));
   const base = { code: "unauthenticated", sound: () => present() };
   const header = (name: string, values: readonly unknown[]): AttackClass["attacks"] =>
-    listed(values, (value) => present({ header: { [name]: value } }));
+    listed(name, values, (value) => present({ header: { [name]: value } }));
   const payload = (name: string, values: readonly unknown[]): AttackClass["attacks"] =>
-    listed(values, (value) => present({ payload: { [name]: value } }));
+    listed(name, values, (value) => present({ payload: { [name]: value } }));
 
   const shared = Buffer.from(current.x, "base64url");
   const hmac = (hash: string) => (input: Buffer) =>

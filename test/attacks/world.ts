@@ -92,16 +92,16 @@ async function runStream(gateway: TestGateway, ada: Person, dataset: string): Pr
   let acknowledgement: Record<string, unknown> = {};
   const client = clientOf(gateway, {
     apiKey: ada.apiKey,
-    fetch: (input, init) => {
-      if (new Request(input).url.endsWith("/AckBatches"))
-        acknowledgement = JSON.parse(
-          new TextDecoder().decode(init?.body as Uint8Array),
-        ) as typeof acknowledgement;
+    fetch: async (input, init) => {
+      const request = new Request(input, init);
+      if (request.url.endsWith("/AckBatches"))
+        acknowledgement = (await request.json()) as typeof acknowledgement;
       return fetch(input, init);
     },
   });
   for await (const batch of client.streamBatches({ dataset, batchSize: 4, streamId: id }))
     await batch.acknowledge();
+  if (!("transcriptHead" in acknowledgement)) throw new Error("Nothing was acknowledged.");
   return { id, acknowledgement };
 }
 
