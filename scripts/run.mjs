@@ -19,6 +19,7 @@ const COMMANDS = {
   start: ["scripts/start.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
   check: ["scripts/check.ts"],
+  attacks: ["scripts/attacks.ts"],
   bench: ["bench/run.ts"],
   migrate: ["scripts/migrate.ts"],
 };

@@ -1,8 +1,10 @@
 /** Forged and misused requests. Each stands beside its unmutated twin, which must be accepted: else a refusal proves nothing. */
 import { afterAll, describe, expect, test } from "vitest";
 import { ACCEPTED, refusedAs } from "./send.ts";
+import { documentClasses } from "./document-classes.ts";
 import { holderClasses } from "./holder-classes.ts";
 import { proofClasses } from "./proof-classes.ts";
+import { reachClasses } from "./reach-classes.ts";
 import { statementClasses } from "./statement-classes.ts";
 import { tokenClasses } from "./token-classes.ts";
 import { report } from "./report.ts";
@@ -14,6 +16,8 @@ const classes = [
   ...(await holderClasses(world)),
   ...(await proofClasses(world)),
   ...(await statementClasses(world)),
+  ...(await reachClasses(world)),
+  ...(await documentClasses(world)),
 ];
 const table = new Map(classes.map(({ name }) => [name, { tried: 0, accepted: 0 }]));
 afterAll(async () => {

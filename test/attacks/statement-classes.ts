@@ -92,7 +92,7 @@ export async function statementClasses(world: World): Promise<AttackClass[]> {
     "signature cut": (e) => withSignature(e, { sig: toBase64(new Uint8Array(63)) }),
     "signature of zeros": (e) => withSignature(e, { sig: toBase64(new Uint8Array(64)) }),
     "signature of another statement": (e) =>
-      withSignature(e, { sig: (make() as Loose).signatures[0]?.sig ?? "" }),
+      withSignature(e, { sig: (make() as unknown as Loose).signatures[0]?.sig ?? "" }),
     "first bit": (e) => withSignature(e, { sig: flipped(e, 0) }),
     "bit of S": (e) => withSignature(e, { sig: flipped(e, 300) }),
     "last bit": (e) => withSignature(e, { sig: flipped(e, 511) }),

@@ -32,6 +32,8 @@ export interface World {
   readonly carol: Person;
   /** Knows and holds nothing of this. */
   readonly bob: Person;
+  /** Gets and loses shares as tests need it. */
+  readonly dora: Person;
   readonly v1: string;
   readonly v2: string;
   /** Another dataset of ada's. */
@@ -73,8 +75,22 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const [v1, v2, other] = await Promise.all(
     ["words@1", "words@2", "others"].map(async (name) => (await ada.client.datasets.get(name)).id),
   );
-  const [eve, carol, bob] = await Promise.all(["eve", "carol", "bob"].map((name) => person(gateway, name)));
-  const world = { gateway, send: sender(gateway.url), ada, v1, v2, other, signingKeys, eve, carol, bob };
+  const [eve, carol, bob, dora] = await Promise.all(
+    ["eve", "carol", "bob", "dora"].map((name) => person(gateway, name)),
+  );
+  const world = {
+    gateway,
+    send: sender(gateway.url),
+    ada,
+    v1,
+    v2,
+    other,
+    signingKeys,
+    eve,
+    carol,
+    bob,
+    dora,
+  };
   const give = (user: string, permissions: string[], expires_at?: string): Promise<string> =>
     idOf(world, "POST", `/api/datasets/${v2}/shares`, {
       user,
