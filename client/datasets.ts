@@ -110,7 +110,7 @@ export class Datasets {
         `${path("api", "datasets", reference, "versions")}${query({ cursor })}`,
       );
       all.push(...page.versions);
-      if (page.next_cursor === null) return all;
+      if (!page.next_cursor) return all;
       cursor = page.next_cursor;
     }
   }
@@ -123,7 +123,7 @@ export class Datasets {
         `/api/datasets${query({ search: filter.search, max_trust_level: filter.maxTrustLevel, cursor })}`,
       );
       yield* page.datasets;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }
@@ -136,7 +136,7 @@ export class Datasets {
         `${path("api", "datasets", reference, "files")}${query({ cursor, limit: 1000 })}`,
       );
       yield* page.files;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }
@@ -208,7 +208,7 @@ export class Datasets {
         `/api/tokens${query({ dataset: reference, cursor })}`,
       );
       yield* page.tokens;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }

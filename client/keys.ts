@@ -103,8 +103,8 @@ export class Keys {
     for (let cursor: string | undefined; ;) {
       const page = await this.#gateway.json<Record<string, unknown>>("GET", `${route}${query({ cursor })}`);
       yield* page[member] as T[];
-      const next = page["next_cursor"] as string | null;
-      if (next === null) return;
+      const next = page["next_cursor"] as string | null | undefined;
+      if (!next) return;
       cursor = next;
     }
   }

@@ -38,7 +38,7 @@ export class Nodes {
         `/api/training-nodes${query({ cursor })}`,
       );
       yield* page.nodes;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }

@@ -52,7 +52,7 @@ export class Objects {
         `/api/buckets${query({ cursor })}`,
       );
       all.push(...page.buckets);
-      if (page.next_cursor === null) return all;
+      if (!page.next_cursor) return all;
       cursor = page.next_cursor;
     }
   }
@@ -65,7 +65,7 @@ export class Objects {
         `/api/objects${query({ bucket, prefix, cursor, limit: 1000 })}`,
       );
       yield* page.objects;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }

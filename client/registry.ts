@@ -62,7 +62,7 @@ export class PublicRegistry {
         `/api/public-datasets${query({ search: options.search, cursor })}`,
       );
       yield* page.public_datasets;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }

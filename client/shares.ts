@@ -46,7 +46,7 @@ export class Shares {
         `${path("api", "datasets", reference, "shares")}${query({ cursor })}`,
       );
       yield* page.shares;
-      if (page.next_cursor === null) return;
+      if (!page.next_cursor) return;
       cursor = page.next_cursor;
     }
   }

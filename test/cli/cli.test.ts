@@ -230,7 +230,7 @@ describe("errors say what to do", () => {
     [["dataset", "create", "words", "--files", "texts/none/*", "--schema", SCHEMA], 1, /none/],
     [["dataset", "create", "words", "--files", "texts/**", "--schema", "{"], 1, /schema: is not JSON/],
     [["dataset", "token", "words", "--ttl", "60d"], 1, /ttl/],
-    [["dataset", "token", "words", "--node", "node-1"], 1, /node binding needs the node's key/],
+    [["dataset", "token", "words", "--node", "node-1"], 1, /you have no training node of this name/],
     [["stream", "words", "--count", "--seed", "1.5"], 1, /^error: seed: 1\.5 is no whole number/],
     [["stream", "words", "--count", "--seed", "18446744073709551616"], 1, /^error: seed: .*64 bits/],
     [["stream", "words", "--to", "large.txt/below"], 1, /^error: E[A-Z]+: .*large\.txt/],

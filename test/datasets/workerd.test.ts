@@ -187,8 +187,8 @@ describe.each([
     await create({ ttlSeconds: 60n });
     await create({ ttlSeconds: 2_592_000n });
     const node = await refusal(create({ nodeId: "node-1" }));
-    expect(node.code).toBe(Code.FailedPrecondition);
-    expect(node.message).toContain("node binding needs the node's key");
+    expect(node.code).toBe(Code.NotFound);
+    expect(node.message).toContain("training node");
     expect((await refusal(create({ scopes: [] }))).code).toBe(Code.InvalidArgument);
   });
 

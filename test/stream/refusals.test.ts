@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { putShare, removeShare, type ShareRow } from "../../catalog/shares.ts";
+import { DataStreamClient } from "../../client/client.ts";
 import { addUser } from "../api/users.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ShuffleMode } from "../../proto/index.ts";
@@ -230,7 +231,8 @@ describe("access", () => {
     const { sql } = gateway.database;
     const given = { datasetId: many.id, grantedBy, userId: friend.userId, expiresAt: null };
     const { id } = (await putShare(sql, { ...given, permissions: ["stream"] })) as ShareRow;
-    const { token } = await many.token({ userId: friend.userId });
+    const client = new DataStreamClient({ gateway: gateway.url, apiKey: friend.apiKey });
+    const { token } = await client.datasets.createToken(many.id, { scopes: ["stream"] });
     const stream = await WireStream.open(gateway.url, {
       datasetId: many.id,
       accessToken: token,
