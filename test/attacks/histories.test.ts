@@ -65,7 +65,7 @@ const step = fc.oneof(
       onNode: fc.boolean(),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("revoke token" as const), user, nth }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("revoke token" as const), user, nth: fc.nat(1) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("key" as const), user }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("sign" as const), user, nth }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("revoke key" as const), user, nth }) },
@@ -290,5 +290,5 @@ test(`${HISTORIES} histories equal the model`, async () => {
   });
   [open, shut] = [Number(counts?.["open"]), Number(counts?.["shut"])];
   // Neither all nor none: the histories do something.
-  expect([histories >= HISTORIES, open > HISTORIES / 5, shut > HISTORIES / 5]).toEqual([true, true, true]);
+  expect([histories >= HISTORIES, open > HISTORIES / 10, shut > HISTORIES / 10]).toEqual([true, true, true]);
 }, 180_000);

@@ -1,6 +1,7 @@
 /** Forged and misused requests. Each stands beside its unmutated twin, which must be accepted: else a refusal proves nothing. */
 import { afterAll, describe, expect, test } from "vitest";
 import { ACCEPTED, refusedAs } from "./send.ts";
+import { credentialClasses } from "./credential-classes.ts";
 import { documentClasses } from "./document-classes.ts";
 import { holderClasses } from "./holder-classes.ts";
 import { proofClasses } from "./proof-classes.ts";
@@ -17,6 +18,7 @@ const classes = [
   ...(await proofClasses(world)),
   ...(await statementClasses(world)),
   ...(await reachClasses(world)),
+  ...(await credentialClasses(world)),
   ...(await documentClasses(world)),
 ];
 const table = new Map(classes.map(({ name }) => [name, { tried: 0, accepted: 0 }]));

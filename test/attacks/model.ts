@@ -39,7 +39,12 @@ export class Model {
   }
 
   /** Where a share would hang, or undefined when it may not be given. */
-  source(from: number, to: number, asked: readonly Permission[], until: number | undefined) {
+  source(
+    from: number,
+    to: number,
+    asked: readonly Permission[],
+    until: number | undefined,
+  ): Pick<Share, "parent" | "granters" | "until"> | undefined {
     if (from === to) return undefined;
     if (from === 0) return { parent: null, granters: [0], until: Infinity };
     const held = this.#heldBy(from, [...asked, "reshare"]).find(

@@ -85,7 +85,7 @@ export async function statementClasses(world: World): Promise<AttackClass[]> {
     }),
     "payload not padded": (e) => ({
       ...e,
-      payload: `${e.payload.replace(/=+$/, "")}` + (e.payload.endsWith("=") ? "" : "="),
+      payload: e.payload.replace(/=+$/, "") + (e.payload.endsWith("=") ? "" : "="),
     }),
     "no signature": (e) => ({ ...e, signatures: [] }),
     "two signatures": (e) => ({ ...e, signatures: [...e.signatures, ...e.signatures] }),

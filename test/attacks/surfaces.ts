@@ -67,11 +67,12 @@ export interface Holding {
 /** The whole request with the token in its place, and a fresh proof where there is a key. */
 export async function withToken(
   world: World,
-  { name: _, inMessage, request }: Surface,
+  surface: Surface,
   holding: Holding,
   reference: string = world.v2,
 ): Promise<GatewayRequest> {
-  const bare = request(world, reference);
+  const bare = surface.request(world, reference);
+  const { inMessage } = surface;
   const { token, key } = holding;
   const url = new URL(bare.path, world.gateway.url).href;
   const prove = (): Promise<string | undefined> | undefined =>

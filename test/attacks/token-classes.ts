@@ -3,6 +3,7 @@ import { createHmac, generateKeyPairSync, randomUUID, sign as signBytes } from "
 import { TOKEN_AUDIENCE } from "../../core/access/token-claims.ts";
 import { type AttackClass, listed, varied } from "./classes.ts";
 import type { Answer } from "./send.ts";
+import { plusOrder, spareBits } from "./malleable.ts";
 import { ask, SURFACES, type Surface } from "./surfaces.ts";
 import {
   base64url,
@@ -15,8 +16,6 @@ import {
   type World,
 } from "./world.ts";
 
-/** Order of the group of Ed25519. */
-const L = 2n ** 252n + 27742317777372353535851937790883648493n;
 const stranger = (): { x: string; d: string } => {
   const { x = "", d = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
   return { x, d };
@@ -28,9 +27,9 @@ export function tokenClasses(world: World): AttackClass[] {
   const use = (token: string): Promise<Answer> => ask(world, info, { token });
   const present = async (parts: TokenParts = {}): Promise<Answer> => use(await enrolledToken(world, parts));
   const base = { code: "unauthenticated", sound: () => present() };
-  const header = (name: string, values: readonly unknown[]): AttackClass["attacks"] =>
+  const inHeader = (name: string, values: readonly unknown[]): AttackClass["attacks"] =>
     listed(name, values, (value) => present({ header: { [name]: value } }));
-  const payload = (name: string, values: readonly unknown[]): AttackClass["attacks"] =>
+  const inPayload = (name: string, values: readonly unknown[]): AttackClass["attacks"] =>
     listed(name, values, (value) => present({ payload: { [name]: value } }));
 
   const shared = Buffer.from(current.x, "base64url");
@@ -42,7 +41,7 @@ export function tokenClasses(world: World): AttackClass[] {
     ...base,
     name: "token: algorithm",
     attacks: [
-      ...header("alg", [
+      ...inHeader("alg", [
         "none",
         "None",
         "NONE",
@@ -79,7 +78,7 @@ export function tokenClasses(world: World): AttackClass[] {
   const kids: AttackClass = {
     ...base,
     name: "token: key id",
-    attacks: header("kid", [
+    attacks: inHeader("kid", [
       undefined,
       "second",
       "over",
@@ -103,7 +102,7 @@ export function tokenClasses(world: World): AttackClass[] {
     ...base,
     name: "token: critical extensions",
     attacks: [
-      ...header("crit", [
+      ...inHeader("crit", [
         [],
         ["exp"],
         ["kid"],
@@ -127,7 +126,7 @@ export function tokenClasses(world: World): AttackClass[] {
   const types: AttackClass = {
     ...base,
     name: "token: type",
-    attacks: header("typ", [
+    attacks: inHeader("typ", [
       undefined,
       "",
       "jwt",
@@ -195,7 +194,7 @@ export function tokenClasses(world: World): AttackClass[] {
   const audiences: AttackClass = {
     ...base,
     name: "token: audience",
-    attacks: payload("aud", [
+    attacks: inPayload("aud", [
       undefined,
       null,
       "",
@@ -214,7 +213,7 @@ export function tokenClasses(world: World): AttackClass[] {
   const issuers: AttackClass = {
     ...base,
     name: "token: issuer",
-    attacks: payload("iss", [
+    attacks: inPayload("iss", [
       undefined,
       null,
       "",
@@ -233,7 +232,7 @@ export function tokenClasses(world: World): AttackClass[] {
     ...base,
     name: "token: times",
     attacks: [
-      ...payload("exp", [
+      ...inPayload("exp", [
         now() - 1,
         now(),
         0,
@@ -246,15 +245,15 @@ export function tokenClasses(world: World): AttackClass[] {
         [now() + 100],
         true,
       ]),
-      ...payload("nbf", [now() + 60, now() - 60, "x", null]),
-      ...payload("iat", [undefined, null, "now", 1.5, []]),
+      ...inPayload("nbf", [now() + 60, now() - 60, "x", null]),
+      ...inPayload("iat", [undefined, null, "now", 1.5, []]),
     ],
   };
   const claims: AttackClass = {
     ...base,
     name: "token: claims",
     attacks: [
-      ...payload("sub", [
+      ...inPayload("sub", [
         undefined,
         "",
         "ada",
@@ -262,8 +261,8 @@ export function tokenClasses(world: World): AttackClass[] {
         [world.ada.userId],
         world.bob.userId.replaceAll("-", ""),
       ]),
-      ...payload("jti", [undefined, "", 7, randomUUID()]),
-      ...payload("scope", [
+      ...inPayload("jti", [undefined, "", 7, randomUUID()]),
+      ...inPayload("scope", [
         "",
         "manage",
         "read manage",
@@ -274,15 +273,15 @@ export function tokenClasses(world: World): AttackClass[] {
         null,
         undefined,
       ]),
-      ...payload("cnf", [null, {}, [], "x", { jkt: "short" }, { jwk: {} }, { jkt: "x".repeat(43), x: 1 }]),
-      ...payload("admin", [true]),
+      ...inPayload("cnf", [null, {}, [], "x", { jkt: "short" }, { jwk: {} }, { jkt: "x".repeat(43), x: 1 }]),
+      ...inPayload("admin", [true]),
     ],
   };
   const datasets: AttackClass = {
     ...base,
     name: "token: its dataset claim",
     attacks: [
-      ...payload("dataset", [
+      ...inPayload("dataset", [
         undefined,
         "",
         "words",
@@ -386,20 +385,4 @@ export function tokenClasses(world: World): AttackClass[] {
     signatures,
     texts,
   ];
-}
-
-function plusOrder(signature: Uint8Array): Uint8Array {
-  let s = signature.subarray(32).reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n) + L;
-  return signature.map((byte, at) => {
-    if (at < 32) return byte;
-    const digit = Number(s & 0xffn);
-    s >>= 8n;
-    return digit;
-  });
-}
-
-/** 64 bytes are 86 characters, the last of which has four bits to spare. */
-function spareBits(token: string): string {
-  const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  return token.slice(0, -1) + (digits[digits.indexOf(token.at(-1) as string) ^ 1] as string);
 }
