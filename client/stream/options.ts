@@ -28,7 +28,7 @@ export interface StreamOptions {
   /** false: manifest order · true or "full": any item anywhere · "block": shuffles blocks, reads neighbours together. */
   readonly shuffle?: boolean | "full" | "block";
   readonly seed?: bigint | number;
-  /** Block shuffle only; left out: about 1 MiB a block, 16 lanes. */
+  /** Block shuffle only; left out: about 1 MiB a block, 16 lanes, fewer where the budget asks. */
   readonly block?: Partial<BlockShape>;
   readonly tail?: TailPolicy;
   readonly filter?: DatasetFilter;
