@@ -42,7 +42,9 @@ test("deleting the newest version again after a lost answer deletes no other", a
 
 test("an answer that breaks off is asked for again, and told for what it is", async () => {
   let calls = 0;
-  const twice = clientOf(() => (++calls < 3 ? brokenOff() : Response.json({ buckets: [], next_cursor: null })));
+  const twice = clientOf(() =>
+    ++calls < 3 ? brokenOff() : Response.json({ buckets: [], next_cursor: null }),
+  );
   expect(await twice.objects.buckets()).toEqual([]);
   expect(calls).toBe(3);
 
