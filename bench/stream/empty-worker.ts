@@ -7,6 +7,7 @@ class Nothing {
 
 export class StreamSession extends Nothing {}
 export class DatasetJob extends Nothing {}
+export class ProofLedger extends Nothing {}
 
 const worker: Nothing = { fetch: () => new Response("nothing\n") };
 export default worker;

@@ -5,7 +5,7 @@ import { R2ShardStore } from "../../storage/r2-shard-store.ts";
 import { PIPE_PATH, type PipeRequest } from "./pipe-request.ts";
 import { pipeReads } from "./pipe.ts";
 
-export { DatasetJob, StreamSession } from "../../functions/gateway.ts";
+export { DatasetJob, ProofLedger, StreamSession } from "../../functions/gateway.ts";
 
 type Bindings = Readonly<Record<string, unknown>>;
 type Bucket = ConstructorParameters<typeof R2ShardStore>[0];
