@@ -266,3 +266,25 @@ export const ENVELOPE_MAX_BYTES: number = 16 * KIB;
 // --- Companion --------------------------------------------------------------
 /** Buffers of a tensor ring: one in use, one ready, two being filled. */
 export const SLOTS_DEFAULT: number = 4;
+/** Slots of one ring: a batch each, so more would only hold memory. */
+export const SLOTS_MAX: number = 64;
+/** A slot begins at a page of memory. */
+export const SLOT_ALIGNMENT_BYTES: number = 4 * KIB;
+/** Slots of device memory: whole allocations of the driver, so that each can be exported by itself. */
+export const DEVICE_SLOT_ALIGNMENT_BYTES: number = 2 * MIB;
+/** One ring: a mistaken batch size must not take all memory of the machine. */
+export const RING_MAX_BYTES: number = 64 * 1024 * MIB;
+/** Memory of one stream for messages that were received and not yet released: a message of the largest size, its successor, and more of the usual ones. */
+export const RECEIVE_POOL_BYTES: number = 128 * MIB;
+/** Messages received ahead of who takes them; beyond it the socket waits. A single one may be larger. */
+export const RECEIVE_AHEAD_BYTES: number = 8 * MIB;
+/** Sockets are read into one buffer of this size, which stays in the processor's cache. */
+export const RECEIVE_BUFFER_BYTES: number = 256 * KIB;
+/** A gateway that sends nothing for so long is taken for dead: longer than it may wait for memory or heal an item. */
+export const RECEIVE_IDLE_MS: number = 60_000;
+/** Status line, headers and trailers of an answer together, interim ones included. */
+export const HTTP_HEAD_MAX_BYTES: number = 64 * KIB;
+/** Headers or trailers of one answer. */
+export const HTTP_HEADERS_MAX: number = 256;
+/** Body of an answer that says what went wrong. */
+export const HTTP_PROBLEM_MAX_BYTES: number = 64 * KIB;
