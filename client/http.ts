@@ -1,4 +1,4 @@
-import { DataStreamError, type ErrorCode, type ErrorDetails } from "../core/errors.ts";
+import { DataStreamError, invalidArgument, type ErrorCode, type ErrorDetails } from "../core/errors.ts";
 import type { KeyPair } from "../core/trust/ed25519.ts";
 import { createProof } from "./proof.ts";
 import { canceled, DEFAULT_RETRY, retrying, type RetryPolicy } from "./backoff.ts";
@@ -68,7 +68,10 @@ export function knownCode(code: unknown): ErrorCode | undefined {
 
 /** The HTTP side of the client: credentials, retries, problems to errors. */
 export class Gateway {
-  readonly url: string;
+  /** Base URL; every route is below it. */
+  readonly url: URL;
+  /** The base URL as text, without a slash at its end. */
+  readonly base: string;
   readonly retry: RetryPolicy;
   readonly #apiKey: string | undefined;
   readonly #accessToken: string | undefined;
@@ -76,7 +79,8 @@ export class Gateway {
   readonly #fetch: typeof fetch;
 
   constructor(options: GatewayOptions) {
-    this.url = options.gateway.replace(/\/+$/, "");
+    this.base = options.gateway.replace(/\/+$/, "");
+    this.url = parseUrl(this.base);
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#apiKey = options.apiKey;
     this.#accessToken = options.accessToken;
@@ -111,17 +115,24 @@ export class Gateway {
     if (options.signal !== undefined) init.signal = options.signal;
     let response: Response;
     try {
-      response = await this.#fetch(this.url + route, init);
+      response = await this.#fetch(this.base + route, init);
     } catch (cause) {
       if (options.signal?.aborted === true)
         throw new DataStreamError("canceled", "The caller cancelled.", { cause });
-      throw new DataStreamError("unavailable", `The gateway at ${this.url} cannot be reached.`, { cause });
+      throw new DataStreamError("unavailable", `The gateway at ${this.base} cannot be reached.`, { cause });
     }
     if (response.ok) return response;
     throw await problemToError(response);
   }
 
-  /** A proof is good for one request, so each try brings a new one. */
+  /**
+   * The headers that prove to the gateway who asks: of one request, because a proof of the node's key is good for one.
+   * @param route below `url`, with its leading slash.
+   */
+  authorize(method: string, route: string, accessToken: string): Promise<Record<string, string>> {
+    return this.#credentials(method, route, { accessToken });
+  }
+
   async #credentials(method: string, route: string, options: CallOptions): Promise<Record<string, string>> {
     const token = options.accessToken ?? (this.#apiKey === undefined ? this.#accessToken : undefined);
     const credential = token ?? this.#apiKey;
@@ -131,7 +142,7 @@ export class Gateway {
     return {
       // An unbound token is refused as DPoP, so that a node may use either.
       authorization: `${token !== undefined && isBound(token) ? "DPoP" : "Bearer"} ${credential}`,
-      dpop: await createProof(key, { method, url: this.url + route, credential }),
+      dpop: await createProof(key, { method, url: this.base + route, credential }),
     };
   }
 
@@ -159,6 +170,12 @@ export class Gateway {
     if (!(options.idempotent ?? method !== "POST")) return attempt();
     return retrying(attempt, this.retry, options.signal);
   }
+}
+
+/** @throws DataStreamError `invalid_argument` */
+function parseUrl(gateway: string): URL {
+  if (URL.canParse(gateway)) return new URL(gateway);
+  throw invalidArgument("gateway", `must be a URL such as https://data.example.com, not ${gateway}.`);
 }
 
 /** @throws DataStreamError `unavailable` when the body breaks off. */

@@ -20,6 +20,10 @@ export type { NewPublicDataset, PublicDataset, PublicDatasetWithFiles, Published
 export type { UploadFile, UploadOptions, UploadProgress, UploadResult } from "./uploads.ts";
 export type { Batch, StreamPosition } from "./stream/batch.ts";
 export type { StreamOptions } from "./stream/options.ts";
+export type { BatchMessages, BatchSource, SourceContext } from "./stream/source.ts";
+export { fetchSource } from "./stream/source.ts";
+export type { ItemChecker, UncheckedBatch } from "./stream/checker.ts";
+export type { Segment } from "./stream/verifier.ts";
 export type { VerifiedDataset } from "./stream/dataset.ts";
 export { readReceipt, verifyReceipt } from "./receipts.ts";
 export type { ReceiptEvidence, VerifiedReceipt } from "../core/stream/receipt-verify.ts";

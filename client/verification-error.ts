@@ -1,3 +1,4 @@
+import { equalBytes, toHex } from "../core/bytes.ts";
 import { DataStreamError } from "../core/errors.ts";
 
 /** What did not agree with what the client knows by itself. */
@@ -49,4 +50,15 @@ export class VerificationError extends DataStreamError {
     );
     this.mismatch = mismatch;
   }
+}
+
+/** @throws VerificationError unless both hashes are the same. */
+export function requireHash(
+  subject: VerifiedSubject,
+  expected: Uint8Array,
+  actual: Uint8Array,
+  where: Partial<Mismatch>,
+): void {
+  if (equalBytes(expected, actual)) return;
+  throw new VerificationError({ ...where, subject, expected: toHex(expected), actual: toHex(actual) });
 }

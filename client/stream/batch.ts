@@ -1,3 +1,5 @@
+import type { BatchResponse } from "../../proto/index.ts";
+
 /** Where a consumer stands: small, JSON, and enough to go on at any world size. */
 export interface StreamPosition {
   readonly epoch: number;
@@ -11,6 +13,8 @@ export interface StreamPosition {
 
 /** A verified batch. Item bytes belong to the consumer: nothing overwrites them. */
 export interface Batch {
+  /** As the source gave it. */
+  readonly message: BatchResponse;
   readonly index: number;
   readonly epoch: number;
   readonly items: readonly Uint8Array[];

@@ -108,7 +108,7 @@ export async function openDataset(
   if (manifest.whole !== undefined) checkClasses(schema, manifest.whole);
 
   const namesVersion = parsed.id !== undefined || parsed.version !== undefined || wanted !== undefined;
-  const seenBefore = await checkPin(pins, gateway.url, reference, namesVersion, {
+  const seenBefore = await checkPin(pins, gateway.base, reference, namesVersion, {
     datasetId: info.id,
     version: info.version,
     contentHash: info.content_hash,

@@ -8,7 +8,9 @@ import { viewHash } from "../../core/dataset/filter.ts";
 import type { Blake3 } from "../../core/ports.ts";
 import type { RetryPolicy } from "../backoff.ts";
 import type { StreamPosition } from "./batch.ts";
+import type { ItemChecker } from "./checker.ts";
 import type { VerifiedDataset } from "./dataset.ts";
+import type { BatchSource } from "./source.ts";
 
 export interface StreamOptions {
   /** UUID, `name`, `owner/name`, `name@version`, or `name@blake3:HEX`, which pins the content. */
@@ -46,6 +48,16 @@ export interface StreamOptions {
   /** "auto" acknowledges a batch when the next one is asked for. */
   readonly acknowledge?: "auto" | "manual";
   readonly retry?: RetryPolicy;
+  /** 32 bytes that name what is done with the items, so that they become part of the stream's parameters. */
+  readonly processingHash?: Uint8Array;
+  /** Where the messages come from; default: the gateway, through fetch. */
+  readonly source?: BatchSource;
+  /** Checks the items' bytes in place of this thread. Needs batch hash "framed". */
+  readonly checkItems?: ItemChecker;
+  /** Batches that `checkItems` may have in hand at once, default 1: while some are checked, the next is received. */
+  readonly concurrentChecks?: number;
+  /** How often a batch is asked for again whose items do not fit their hashes, default 2. */
+  readonly refetches?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -127,38 +139,4 @@ function order(
     ...(parameters.block === undefined ? {} : { block: parameters.block }),
     ...(view === undefined ? {} : { view }),
   });
-}
-
-/** Where the first epoch begins: undefined batch means "after the last acknowledged one". */
-export interface Begin {
-  readonly epoch: number;
-  readonly startIndex: number;
-  readonly batchIndex: number | undefined;
-}
-
-/**
- * A position taken at another world size becomes a start of its own: global batches end at
- * the same place on all ranks, so nothing is skipped or repeated.
- */
-export function beginOf(options: StreamOptions, worldSize: number): Begin {
-  const { position } = options;
-  if (position === undefined) {
-    const fresh = options.streamId === undefined;
-    return {
-      epoch: options.epoch ?? 0,
-      startIndex: options.startIndex ?? 0,
-      batchIndex: fresh ? 0 : undefined,
-    };
-  }
-  if (position.batch_size !== options.batchSize) {
-    throw invalidArgument(
-      "position",
-      `was taken with batch_size ${position.batch_size}; this stream has ${options.batchSize}.`,
-    );
-  }
-  if (position.world_size === worldSize) {
-    return { epoch: position.epoch, startIndex: position.start_index, batchIndex: position.batch_index };
-  }
-  const startIndex = position.start_index + position.batch_index * position.batch_size * position.world_size;
-  return { epoch: position.epoch, startIndex, batchIndex: 0 };
 }

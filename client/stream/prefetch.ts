@@ -5,6 +5,7 @@
 export class Prefetch<T> implements AsyncIterable<T> {
   readonly #source: AsyncGenerator<T, void, undefined>;
   readonly #ahead: number;
+  readonly #drop: ((value: T) => void) | undefined;
   readonly #ready: T[] = [];
   #ended: { error?: unknown } | undefined;
   #closed = false;
@@ -12,8 +13,10 @@ export class Prefetch<T> implements AsyncIterable<T> {
   #wakeProducer: (() => void) | undefined;
   #producing: Promise<void> | undefined;
 
-  constructor(source: AsyncGenerator<T, void, undefined>, ahead: number) {
+  /** @param drop takes each value that the consumer never got, when that is certain. */
+  constructor(source: AsyncGenerator<T, void, undefined>, ahead: number, drop?: (value: T) => void) {
     this.#source = source;
+    this.#drop = drop;
     this.#ahead = Math.max(1, ahead);
   }
 
@@ -40,6 +43,7 @@ export class Prefetch<T> implements AsyncIterable<T> {
     this.#closed = true;
     this.#wakeProducer?.();
     await this.#producing;
+    for (const value of this.#ready.splice(0)) this.#drop?.(value);
     await this.#source.return().catch(() => undefined);
   }
 

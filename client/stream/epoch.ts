@@ -1,0 +1,177 @@
+import { totalBatches } from "../../core/stream/batches.ts";
+import { DataStreamError } from "../../core/errors.ts";
+import { canceled } from "../backoff.ts";
+import { VerificationError } from "../verification-error.ts";
+import type { Begin } from "./begin.ts";
+import { overlapped } from "./overlap.ts";
+import { Recovery } from "./recovery.ts";
+import { streamRequest } from "./request.ts";
+import { batchPlanOf, segmentOf, type StreamRun } from "./run.ts";
+import type { BatchMessages } from "./source.ts";
+import { BatchVerifier, type ExpectedBatch } from "./verifier.ts";
+
+/** A batch whose items are not the manifest's, though all else of it is right. */
+class BadItems extends Error {
+  readonly batch: ExpectedBatch;
+  readonly error: VerificationError;
+
+  constructor(batch: ExpectedBatch, error: VerificationError) {
+    super(error.message, { cause: error });
+    this.batch = batch;
+    this.error = error;
+  }
+}
+
+interface Response {
+  readonly messages: BatchMessages;
+  readonly aborter: AbortController;
+}
+
+/** One epoch of one rank, over as many requests as it takes. */
+export class EpochReceiver {
+  readonly #run: StreamRun;
+  readonly #begin: Begin;
+  readonly #signal: AbortSignal;
+  #startIndex: number;
+  #verifier: BatchVerifier | undefined;
+  #opening: Promise<Response> | undefined;
+  #lease: bigint | undefined;
+
+  /** @param signal ends everything. */
+  constructor(run: StreamRun, begin: Begin, signal: AbortSignal) {
+    this.#run = run;
+    this.#begin = begin;
+    this.#signal = signal;
+    this.#startIndex = begin.startIndex;
+    if (begin.batchIndex !== undefined) this.#expectFrom(begin.batchIndex);
+  }
+
+  /** Under which batches were received last; undefined before the first. */
+  get lease(): bigint | undefined {
+    return this.#lease;
+  }
+
+  /** Sends the first request already now; `receive` goes on with its answer, be it an error. */
+  open(): void {
+    if (this.#isComplete) return;
+    this.#opening ??= this.#request();
+    this.#opening.catch(() => undefined);
+  }
+
+  /**
+   * Yields the batches, each checked as a whole.
+   * @param onLastMessage called when the last message of the epoch arrived and is the expected one, before its items
+   *   are checked.
+   * @throws VerificationError, or DataStreamError with the gateway's code.
+   */
+  async *receive(onLastMessage: () => void): AsyncGenerator<ExpectedBatch, void, undefined> {
+    const recovery = new Recovery(this.#run.retry);
+    /** Of the batch that was asked for again last. */
+    let refetched = { index: -1, times: 0 };
+    while (!this.#isComplete) {
+      let received = false;
+      try {
+        for await (const batch of this.#response(onLastMessage)) {
+          received = true;
+          recovery.progress();
+          yield batch;
+        }
+        // A stream that had nothing left when it was continued ends without a batch.
+        if (!received && this.#verifier === undefined) return;
+        if (!received)
+          throw new DataStreamError("unavailable", "The gateway ended the stream without a batch.");
+      } catch (thrown) {
+        if (this.#signal.aborted) throw canceled();
+        if (thrown instanceof BadItems) {
+          const { batch, error } = thrown;
+          refetched = {
+            index: batch.index,
+            times: refetched.index === batch.index ? refetched.times + 1 : 1,
+          };
+          if (refetched.times > this.#run.refetches) throw error;
+          this.#verifier?.returnTo(batch);
+        } else await recovery.after(DataStreamError.from(thrown), this.#signal);
+      }
+    }
+  }
+
+  get #isComplete(): boolean {
+    const plan = batchPlanOf(this.#run, this.#startIndex);
+    return this.#verifier !== undefined && this.#verifier.nextBatch >= totalBatches(plan);
+  }
+
+  /** The batches of one response; whoever leaves gives the response up. */
+  async *#response(onLastMessage: () => void): AsyncGenerator<ExpectedBatch, void, undefined> {
+    const opening = this.#opening ?? this.#request();
+    this.#opening = undefined;
+    const { messages, aborter } = await opening;
+    try {
+      yield* overlapped(this.#expected(messages, onLastMessage), (batch) => this.#check(batch, aborter), {
+        width: this.#run.concurrentChecks,
+        drop: ({ message }) => this.#run.source.discard?.(message),
+      });
+    } finally {
+      aborter.abort();
+      await messages.return({ continuation: undefined });
+    }
+  }
+
+  async *#expected(
+    messages: BatchMessages,
+    onLastMessage: () => void,
+  ): AsyncGenerator<ExpectedBatch, void, undefined> {
+    for (;;) {
+      const next = await messages.next();
+      if (next.done === true) return;
+      const message = next.value;
+      let batch: ExpectedBatch;
+      try {
+        // Only a stream that asked to go on after its last acknowledgement takes the gateway's word for where that is.
+        if (this.#verifier === undefined) this.#startIndex = Number(message.startIndex);
+        batch = await (this.#verifier ?? this.#expectFrom(Number(message.batchIndex))).verify(message);
+      } catch (error) {
+        this.#run.source.discard?.(message);
+        throw error;
+      }
+      this.#lease = message.lease;
+      if (batch.isLast) onLastMessage();
+      yield batch;
+    }
+  }
+
+  async #check(batch: ExpectedBatch, response: AbortController): Promise<void> {
+    try {
+      await this.#run.checkItems(batch);
+    } catch (error) {
+      // What is being received behind it is of no use, and must not be waited for.
+      response.abort();
+      const isItem = error instanceof VerificationError && error.mismatch.subject === "item";
+      throw isItem ? new BadItems(batch, error) : error;
+    }
+  }
+
+  async #request(): Promise<Response> {
+    const run = this.#run;
+    const { epoch } = this.#begin;
+    const startIndex = this.#startIndex;
+    const firstBatch = this.#verifier?.nextBatch;
+    const request = streamRequest(run, { epoch, startIndex, batchIndex: firstBatch });
+    const aborter = new AbortController();
+    const messages = await run.source.open(request, {
+      gateway: run.gateway,
+      accessToken: run.accessToken,
+      signal: AbortSignal.any([this.#signal, aborter.signal]),
+      segment: this.#verifier?.segment ?? segmentOf(run, epoch, startIndex),
+      dataset: run.dataset,
+      firstBatch,
+    });
+    return { messages, aborter };
+  }
+
+  #expectFrom(firstBatch: number): BatchVerifier {
+    const { dataset, blake3 } = this.#run;
+    const segment = segmentOf(this.#run, this.#begin.epoch, this.#startIndex);
+    this.#verifier = new BatchVerifier(dataset, segment, blake3, firstBatch);
+    return this.#verifier;
+  }
+}
