@@ -288,3 +288,11 @@ export const HTTP_HEAD_MAX_BYTES: number = 64 * KIB;
 export const HTTP_HEADERS_MAX: number = 256;
 /** Body of an answer that says what went wrong. */
 export const HTTP_PROBLEM_MAX_BYTES: number = 64 * KIB;
+/** Batches that a stream keeps ready beside the one in use: the ring holds them. */
+export const PREFETCH_MAX_BATCHES: number = SLOTS_MAX - 2;
+/** One line from a client of the handoff. */
+export const HANDOFF_LINE_MAX_BYTES: number = 1 * MIB;
+/** How long a client may take to map a ring and, for a device, to allocate as much there. */
+export const HANDOFF_ATTACH_MS: number = 60_000;
+/** Bytes that wait for a client which does not read: after that it counts as gone, since batches wait for releases. */
+export const HANDOFF_BACKLOG_MAX_BYTES: number = 256 * MIB;

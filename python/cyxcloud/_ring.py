@@ -1,0 +1,210 @@
+"""The ring of slots that a companion fills, as this process sees it.
+
+The surface, the same for host and device::
+
+    ring = Ring.map(path, size, slots, slot_bytes)      # of "opened"; then send "attached"
+    ring = DeviceRing(ring, backend, device)            # cuda-ipc, cuda-hostreg: see _cuda.py; send ring.handles
+    ring.receive(slot, length)                          # on every "batch", before anything is read from the slot
+    data = ring.array(slot, offset, "float32", (32, 224, 224, 3), owner)   # where the ring is: host or device
+    labels = ring.host_array(slot, offset, "int32", (32,), owner)          # always in host memory
+    fence = ring.retire(slot)                           # the user let go of the batch
+    fence.wait()                                        # or poll fence.done(); then send "release"
+    ring.close()                                        # after the connection has ended
+
+An array keeps ``owner`` alive, and so does every tensor that somebody made of it without a copy: when the owner goes,
+nobody can see the slot any more. Arrays, and what was made of them, stay valid memory after ``close`` and after the
+companion's death; only their content is then nobody's promise.
+
+No call blocks but ``Fence.wait``. One thread at a time may use a ring; arrays may be used and dropped on any.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from typing import Any, Optional, Sequence, Tuple
+
+from . import _dlpack
+
+
+class Fence:
+    """Whether the work that reads a slot is over. On the host it always is: readers hold the slot by its owner."""
+
+    def done(self) -> bool:
+        """Without waiting."""
+        return True
+
+    def wait(self) -> None:
+        """Blocks until ``done``, letting other threads run."""
+
+
+class RingArray:
+    """Typed memory of a slot, row-major, that others can take without a copy.
+
+    ``numpy.from_dlpack(array)``, ``torch.from_dlpack(array)`` and ``numpy.asarray(array)`` do; so do
+    ``array.memoryview()`` and, from Python 3.12 on, ``memoryview(array)``.
+    """
+
+    __slots__ = ("dtype", "shape", "nbytes", "owner", "_address", "_memory", "__weakref__")
+
+    def __init__(
+        self, memory: Any, address: int, dtype: str, shape: Sequence[int], owner: Any = None
+    ) -> None:
+        self.dtype = dtype
+        self.shape: Tuple[int, ...] = tuple(shape)
+        self.nbytes = byte_length(dtype, shape)
+        self.owner = owner
+        self._address = address
+        self._memory = memory
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return (_dlpack.CPU, 0)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: Optional[Tuple[int, int]] = None,
+        dl_device: Optional[Tuple[int, int]] = None,
+        copy: Optional[bool] = None,
+    ) -> Any:
+        if stream is not None:
+            raise BufferError("Host memory has no stream: pass stream=None.")
+        if dl_device is not None and tuple(dl_device) != (_dlpack.CPU, 0):
+            raise BufferError("This batch is in host memory and is not copied to a device by DLPack.")
+        if copy:
+            return copied_capsule(self.tobytes(), self.dtype, self.shape, max_version)
+        keep = (self._memory, self.owner)
+        return _dlpack.capsule(self._address, self.dtype, self.shape, (_dlpack.CPU, 0), keep, max_version)
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        # For numpy before 1.22, and for numpy.asarray.
+        if self.dtype == "bfloat16":
+            raise AttributeError("numpy has no bfloat16.")
+        kind = {0: "i", 1: "u", 2: "f", 6: "b"}[_dlpack.ELEMENT_TYPES[self.dtype].code]
+        size = _dlpack.ELEMENT_TYPES[self.dtype].size
+        order = "|" if size == 1 else "<"
+        return {
+            "version": 3,
+            "typestr": f"{order}{kind}{size}",
+            "shape": self.shape,
+            "data": (self._address, False),
+        }
+
+    def memoryview(self) -> memoryview:
+        """The elements, shaped; float16 and bfloat16 as raw 16-bit words."""
+        elements = (ctypes.c_uint8 * self.nbytes).from_address(self._address)
+        elements.kept = (self._memory, self.owner)
+        view = memoryview(elements).cast("B")
+        if self.nbytes == 0:
+            return view
+        letter = _dlpack.ELEMENT_TYPES[self.dtype].format
+        return view.cast("H" if letter == "e" else letter, self.shape)  # type: ignore[call-overload,no-any-return]
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return self.memoryview()
+
+    def tobytes(self) -> bytes:
+        """A copy."""
+        return ctypes.string_at(self._address, self.nbytes)
+
+
+class Ring:
+    """A ring in host memory; see the module for the order of calls."""
+
+    handles: Tuple[str, ...] = ()
+    """Base64 of what the companion must open, one a slot; empty where it opens nothing."""
+
+    def __init__(self, memory: Any, address: int, slots: int, slot_bytes: int) -> None:
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+        self.address = address
+        self._memory = memory
+        self._closed = False
+
+    @classmethod
+    def map(cls, path: str, size: int, slots: int, slot_bytes: int) -> "Ring":
+        """Maps a companion's ring file. Its name may go away afterwards.
+
+        Raises ValueError where the numbers do not fit each other or the file: touching memory behind the end of a
+        file would end the process. Raises OSError where it cannot be opened: the companion runs on another machine,
+        as another user, or in another container that shares no /dev/shm.
+        """
+        if slots < 1 or slot_bytes < 1 or size != slots * slot_bytes:
+            raise ValueError(f"A ring of {slots} slots of {slot_bytes} bytes is not {size} bytes.")
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            status = os.fstat(descriptor)
+            if status.st_size < size:
+                raise ValueError(f"{path} has {status.st_size} bytes, not {size}.")
+            mapped = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+        # Holds the mapping; it is given back when the ring and the last array are gone.
+        memory = (ctypes.c_uint8 * size).from_buffer(mapped)
+        return cls(memory, ctypes.addressof(memory), slots, slot_bytes)
+
+    def receive(self, slot: int, length: int) -> None:
+        """A batch of ``length`` bytes was announced in ``slot``."""
+        self._locate(slot, 0, length)
+
+    def array(self, slot: int, offset: int, dtype: str, shape: Sequence[int], owner: Any = None) -> Any:
+        """Memory of a slot where the ring is. Raises ValueError for what is not inside the slot."""
+        return self.host_array(slot, offset, dtype, shape, owner)
+
+    def host_array(
+        self, slot: int, offset: int, dtype: str, shape: Sequence[int], owner: Any = None
+    ) -> RingArray:
+        """As ``array``, in host memory."""
+        address = self.address + self._locate(slot, offset, byte_length(dtype, shape))
+        return RingArray(self._memory, address, dtype, shape, owner)
+
+    def slot(self, slot: int) -> memoryview:
+        """All bytes of a slot."""
+        start = self._locate(slot, 0, self.slot_bytes)
+        return memoryview(self._memory).cast("B")[start : start + self.slot_bytes]
+
+    def retire(self, slot: int, streams: Sequence[int] = ()) -> Fence:
+        """The user let go of a slot: the fence tells when the companion may have it back.
+
+        ``streams`` are handles of CUDA streams that use it beside those that took an array of it.
+        """
+        return Fence()
+
+    def close(self) -> None:
+        """Idempotent. Gives the memory back as soon as no array uses it."""
+        self._closed = True
+        self._memory = None
+
+    def _locate(self, slot: int, offset: int, length: int) -> int:
+        if self._closed:
+            raise ValueError("The ring is closed.")
+        if not 0 <= slot < self.slots:
+            raise ValueError(f"There is no slot {slot}: the ring has {self.slots}.")
+        if offset < 0 or length < 0 or offset + length > self.slot_bytes:
+            raise ValueError(f"{length} bytes at {offset} are not inside a slot of {self.slot_bytes} bytes.")
+        return slot * self.slot_bytes + offset
+
+
+def byte_length(dtype: str, shape: Sequence[int]) -> int:
+    """Raises ValueError for a type that batches do not have, or a negative dimension."""
+    element = _dlpack.ELEMENT_TYPES.get(dtype)
+    if element is None:
+        raise ValueError(f"{dtype} is no element type of a batch.")
+    length = element.size
+    for dimension in shape:
+        if dimension < 0:
+            raise ValueError(f"A dimension of {dimension} is negative.")
+        length *= dimension
+    return length
+
+
+def copied_capsule(
+    content: bytes, dtype: str, shape: Sequence[int], max_version: Optional[Tuple[int, int]]
+) -> Any:
+    """A capsule over a copy of its own, in host memory."""
+    memory = ctypes.create_string_buffer(content, len(content) or 1)
+    address = ctypes.addressof(memory)
+    return _dlpack.capsule(address, dtype, shape, (_dlpack.CPU, 0), memory, max_version, copied=True)
