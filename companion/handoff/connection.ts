@@ -1,0 +1,80 @@
+import type { Socket } from "node:net";
+import { DataStreamError } from "../../core/errors.ts";
+import { HANDOFF_BACKLOG_MAX_BYTES } from "../../core/limits.ts";
+import { LineReader } from "./lines.ts";
+import type { ClientMessage, ServerMessage } from "./messages.ts";
+import { parseClientMessage } from "./parse.ts";
+
+/** Who answers a connection. Neither call may throw. */
+export interface HandoffHandler {
+  message(message: ClientMessage): void;
+  /** The connection is over, whoever ended it; comes exactly once, and no message after it. */
+  ended(): void;
+}
+
+/** How long a client that was told why its connection ends may take to read it. */
+const FAREWELL_MS = 5_000;
+
+/** One client. Its end is the client's death: the handler frees what it held. */
+export class HandoffConnection {
+  readonly #socket: Socket;
+  readonly #lines = new LineReader();
+  #handler: HandoffHandler | undefined;
+  /** Nothing is sent or taken any more. */
+  #over = false;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  /** Begins to read. */
+  serve(handler: HandoffHandler): void {
+    this.#handler = handler;
+    this.#socket.on("data", (chunk: Buffer) => this.#take(chunk));
+    // A client that closes its sending side is gone, too: it could release nothing any more.
+    this.#socket.on("end", () => this.#socket.destroy());
+    this.#socket.on("error", () => undefined);
+    this.#socket.on("close", () => {
+      this.#over = true;
+      this.#handler?.ended();
+    });
+  }
+
+  send(message: ServerMessage): void {
+    if (this.#over) return;
+    this.#socket.write(`${JSON.stringify(message)}\n`);
+    if (this.#socket.writableLength > HANDOFF_BACKLOG_MAX_BYTES) this.close();
+  }
+
+  /** Tells the client why, and ends. Causes stay here: they may hold anything. */
+  fail(thrown: unknown): void {
+    const { code, message, details } = DataStreamError.from(thrown);
+    this.send({ type: "error", code, message, details });
+    this.#end();
+  }
+
+  /** Ends at once; what was not read is lost. */
+  close(): void {
+    this.#over = true;
+    this.#socket.destroy();
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#socket.end();
+    this.#socket.setTimeout(FAREWELL_MS, () => this.#socket.destroy());
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#over) return;
+    try {
+      for (const line of this.#lines.push(chunk)) {
+        this.#handler?.message(parseClientMessage(line));
+        if (this.#over) return;
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+}
