@@ -203,19 +203,30 @@ function isBound(token: string): boolean {
 }
 
 async function problemToError(response: Response): Promise<DataStreamError> {
-  const body = await response.text().catch(() => "");
+  return problemError(response.status, await response.text().catch(() => ""));
+}
+
+/**
+ * The error that an answer other than 2xx stands for: of a problem document (RFC 9457), of a Connect error
+ * (https://connectrpc.com/docs/protocol/#error-end-stream), or of its status alone.
+ */
+export function problemError(status: number, body: string): DataStreamError {
   let problem: Record<string, unknown> = {};
   try {
-    problem = JSON.parse(body) as Record<string, unknown>;
+    const parsed: unknown = JSON.parse(body);
+    if (typeof parsed === "object" && parsed !== null) problem = parsed as Record<string, unknown>;
   } catch {
     // Not a problem document: something between the client and the gateway answered.
   }
-  const code = knownCode(problem["code"]) ?? CODE_OF_STATUS[response.status] ?? "internal";
+  const code = knownCode(problem["code"]) ?? CODE_OF_STATUS[status] ?? "internal";
   const detail =
-    text(problem["detail"]) ?? text(problem["title"]) ?? `The gateway answered ${response.status}.`;
+    text(problem["detail"]) ??
+    text(problem["title"]) ??
+    text(problem["message"]) ??
+    `The gateway answered ${status}.`;
   const details: ErrorDetails = {};
   for (const [name, value] of Object.entries(problem)) {
-    if (["type", "title", "detail", "code", "status"].includes(name)) continue;
+    if (["type", "title", "detail", "message", "code", "status"].includes(name)) continue;
     if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
       details[name] = value;
   }

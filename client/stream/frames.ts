@@ -14,11 +14,11 @@ import { knownCode, text } from "../http.ts";
  * a flags byte, a big-endian u32 length, the message. Own code because the general
  * transports copy every message several times.
  */
-const HEADER_BYTES = 5;
-const FLAG_COMPRESSED = 1;
-const FLAG_END = 2;
+export const HEADER_BYTES = 5;
+export const FLAG_COMPRESSED = 1;
+export const FLAG_END = 2;
 /** Largest message that is accepted: a full batch and its hashes, indices and framing. */
-const MESSAGE_MAX_BYTES: number = BATCH_MAX_BYTES + 8 * 1024 * 1024;
+export const MESSAGE_MAX_BYTES: number = BATCH_MAX_BYTES + 8 * 1024 * 1024;
 
 export const STREAM_CONTENT_TYPE = "application/connect+proto";
 export const CONTINUATION_TRAILER = "cyxcloud-continuation";
@@ -71,28 +71,40 @@ function parseBatch(message: Uint8Array): BatchResponse {
   }
 }
 
-function parseEnd(message: Uint8Array): StreamEnd {
-  let end: { error?: { code?: unknown; message?: unknown }; metadata?: Record<string, readonly string[]> };
+/**
+ * What the last envelope of a response says.
+ * @throws DataStreamError with the gateway's code where it ended the stream with an error; `unavailable` where that
+ *   cannot be read.
+ */
+export function parseEnd(message: Uint8Array): StreamEnd {
+  let end: {
+    error?: { code?: unknown; message?: unknown } | null;
+    metadata?: Record<string, unknown> | null;
+  };
   try {
-    end = JSON.parse(new TextDecoder().decode(message)) as typeof end;
+    const parsed: unknown = JSON.parse(new TextDecoder().decode(message));
+    if (typeof parsed !== "object" || parsed === null) throw new TypeError("It is no object.");
+    end = parsed;
   } catch (cause) {
     throw new DataStreamError("unavailable", "The gateway ended the stream in a form that cannot be read.", {
       cause,
     });
   }
-  if (end.error !== undefined) {
+  if (end.error !== undefined && end.error !== null) {
     throw new DataStreamError(
       knownCode(end.error.code) ?? "internal",
       text(end.error.message) ?? "The gateway ended the stream.",
     );
   }
-  const value = end.metadata?.[CONTINUATION_TRAILER]?.[0];
-  if (value === undefined) return { continuation: undefined };
-  if (!/^\d{1,15}$/.test(value)) throw broken(`the continuation ${value}`);
+  const values = end.metadata?.[CONTINUATION_TRAILER];
+  if (values === undefined || values === null) return { continuation: undefined };
+  const value = Array.isArray(values) ? text(values[0]) : undefined;
+  if (value === undefined || !/^\d{1,15}$/.test(value)) throw broken("a malformed continuation");
   return { continuation: Number(value) };
 }
 
-function broken(what: string): DataStreamError {
+/** What came is no answer of a gateway. */
+export function broken(what: string): DataStreamError {
   return new DataStreamError("unavailable", `The gateway's answer cannot be read: it holds ${what}.`);
 }
 
