@@ -12,6 +12,8 @@ import type { ItemChecker } from "./checker.ts";
 import type { VerifiedDataset } from "./dataset.ts";
 import type { BatchSource } from "./source.ts";
 
+const HASH_BYTES = 32;
+
 export interface StreamOptions {
   /** UUID, `name`, `owner/name`, `name@version`, or `name@blake3:HEX`, which pins the content. */
   readonly dataset: string;
@@ -91,12 +93,21 @@ export function streamParameters(
     filter,
     viewHash: view === undefined ? undefined : viewHash(view, blake3),
     batchHash: options.batchHash ?? "framed",
+    processingHash: checkedHash(options.processingHash),
   };
   return {
     parameters,
     count: view?.length ?? dataset.count,
     orderOf: (epoch) => order(parameters, dataset, view, epoch),
   };
+}
+
+/** @throws `invalid_argument` */
+function checkedHash(hash: Uint8Array | undefined): Uint8Array | undefined {
+  if (hash === undefined || hash.length === HASH_BYTES) return hash;
+  throw invalidArgument("processingHash", `must have ${HASH_BYTES} bytes, not ${hash.length}.`, {
+    limit: HASH_BYTES,
+  });
 }
 
 /** @throws `invalid_argument` for what is no integer of 64 bits, or was rounded before it came here. */

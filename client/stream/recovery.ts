@@ -1,4 +1,4 @@
-import { DataStreamError } from "../../core/errors.ts";
+import type { DataStreamError } from "../../core/errors.ts";
 import { backoffDelayMs, sleep, type RetryPolicy } from "../backoff.ts";
 
 /** Whether and when an epoch is asked for again after a response that failed. */

@@ -28,7 +28,8 @@ const BATCH_HASH_MODES = {
 
 /** The message that asks for an epoch from a batch on. */
 export function streamRequest(run: StreamRun, begin: Begin): StreamBatchesRequest {
-  const { mode, seed, block, batchSize, tail, batchHash, filter, datasetId } = run.plan.parameters;
+  const { mode, seed, block, batchSize, tail, batchHash, filter, datasetId, processingHash } =
+    run.plan.parameters;
   return create(StreamBatchesRequestSchema, {
     datasetId,
     accessToken: run.accessToken,
@@ -48,6 +49,7 @@ export function streamRequest(run: StreamRun, begin: Begin): StreamBatchesReques
     blocksPerGroup: block?.blocksPerGroup ?? 0,
     tail: TAIL_POLICIES[tail],
     batchHashMode: BATCH_HASH_MODES[batchHash],
+    ...(processingHash && { processingHash }),
     ...(filter && { filter: { prefix: filter.prefix ?? "", globs: [...(filter.globs ?? [])] } }),
     ...(begin.batchIndex !== undefined && { resumeBatchIndex: BigInt(begin.batchIndex) }),
   });

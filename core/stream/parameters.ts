@@ -29,6 +29,8 @@ export interface StreamParameters {
   readonly filter?: DatasetFilter | undefined;
   readonly viewHash?: Uint8Array | undefined;
   readonly batchHash: BatchHashMode;
+  /** 32 bytes that name what the consumer does with the items; undefined where nothing is named. */
+  readonly processingHash?: Uint8Array | undefined;
 }
 
 const HASH_CONTEXT = "cyxcloud-datastream 2026-11 stream parameters v1";
@@ -41,7 +43,7 @@ export type ParametersJson = Record<string, unknown>;
  * signed 64-bit integer, and null for what does not apply. Every key is always there.
  */
 export function parametersJson(parameters: StreamParameters): ParametersJson {
-  const { filter, viewHash, block } = parameters;
+  const { filter, viewHash, block, processingHash } = parameters;
   return {
     format: 1,
     dataset_id: parameters.datasetId,
@@ -61,6 +63,7 @@ export function parametersJson(parameters: StreamParameters): ParametersJson {
         : { prefix: filter.prefix ?? null, globs: filter.globs === undefined ? null : [...filter.globs] },
     view_hash: viewHash === undefined ? null : toHex(viewHash),
     batch_hash: parameters.batchHash,
+    processing_hash: processingHash === undefined ? null : toHex(processingHash),
   };
 }
 
@@ -77,6 +80,7 @@ export function parseParameters(json: ParametersJson): StreamParameters | undefi
   const contentHash = digestOf(json["content_hash"]);
   const schemaHash = digestOf(json["schema_hash"]);
   const viewHash = digestOf(json["view_hash"]);
+  const processingHash = digestOf(json["processing_hash"]);
   const filter = filterOf(json["filter"]);
   if (typeof dataset_id !== "string" || contentHash === undefined || schemaHash === undefined)
     return undefined;
@@ -103,6 +107,7 @@ export function parseParameters(json: ParametersJson): StreamParameters | undefi
     tail: tail as TailPolicy,
     ...(filter && { filter, viewHash }),
     batchHash: batch_hash as BatchHashMode,
+    ...(processingHash && { processingHash }),
   };
 }
 

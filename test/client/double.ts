@@ -119,6 +119,7 @@ export class GatewayDouble {
       batchSize: request.batchSize,
       tail: "short",
       batchHash: request.batchHashMode === BatchHashMode.BATCH_HASH_FRAMED ? "framed" : "concatenated",
+      processingHash: request.processingHash.length === 0 ? undefined : request.processingHash,
     };
     const plan: BatchPlan = {
       count: files.length,

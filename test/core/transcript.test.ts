@@ -20,6 +20,7 @@ const parameters: StreamParameters = {
   filter: { prefix: "train/", globs: ["**/*.png"] },
   viewHash: hash(8),
   batchHash: "framed",
+  processingHash: hash(6),
 };
 
 const start = { parameters, epoch: 3, rank: 1, worldSize: 4, startIndex: 128 };
@@ -37,6 +38,7 @@ test("parameters have the documented canonical JSON and hash", () => {
       '"content_hash":"01080f161d242b323940474e555c636a71787f868d949ba2a9b0b7bec5ccd3da",' +
       '"dataset_id":"6f1c0f7e-7a51-4a4e-9d3e-0d6f3d1c2b1a",' +
       '"filter":{"globs":["**/*.png"],"prefix":"train/"},"format":1,"lanes":16,"mode":"block","order":"v1",' +
+      `"processing_hash":"${"06".repeat(32)}",` +
       `"schema_hash":"${"09".repeat(32)}","seed":"-42","tail":"short","view_hash":"${"08".repeat(32)}"}`,
   );
   expect(parametersHash(parameters, blake3)).toEqual(
@@ -60,6 +62,8 @@ test("every parameter counts", () => {
     { filter: undefined, viewHash: undefined },
     { viewHash: hash(7) },
     { batchHash: "concatenated" },
+    { processingHash: hash(7) },
+    { processingHash: undefined },
   ];
   const hashes = [{}, ...changes].map((change) =>
     String(parametersHash({ ...parameters, ...change }, blake3)),

@@ -41,6 +41,7 @@ export interface History {
   readonly mode: OrderMode;
   readonly tail: TailPolicy;
   readonly seed: bigint;
+  readonly processingHash: Uint8Array | undefined;
   readonly steps: readonly Step[];
 }
 
@@ -48,6 +49,7 @@ export const histories: fc.Arbitrary<History> = fc.record({
   mode: fc.constantFrom<OrderMode>("sequential", "full", "block"),
   tail: fc.constantFrom<TailPolicy>("short", "drop_last", "pad"),
   seed: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+  processingHash: fc.option(fc.uint8Array({ minLength: 32, maxLength: 32 }), { nil: undefined }),
   steps: fc.array(
     fc.record({
       action: fc.constantFrom(
@@ -151,7 +153,7 @@ function placeOf(place: string): { generation: number; epoch: number; rank: numb
   return { generation, epoch, rank };
 }
 
-function parametersOf({ mode, tail, seed }: History): StreamParameters {
+function parametersOf({ mode, tail, seed, processingHash }: History): StreamParameters {
   return {
     datasetId: "7d1e5b7c-22a4-4b58-9a39-5b1d0a4f7c11",
     contentHash: blake3.hash(manifest),
@@ -162,6 +164,7 @@ function parametersOf({ mode, tail, seed }: History): StreamParameters {
     batchSize: BATCH,
     tail,
     batchHash: "framed",
+    processingHash,
   };
 }
 

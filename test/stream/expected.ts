@@ -23,6 +23,7 @@ export interface ExpectedStream {
   readonly filter?: StreamParameters["filter"];
   readonly view?: Uint32Array;
   readonly viewHash?: Uint8Array;
+  readonly processingHash?: Uint8Array;
 }
 
 export interface ExpectedBatch {
@@ -42,7 +43,15 @@ export function expectedBatches(dataset: TestDataset, stream: ExpectedStream): E
     worldSize = 1,
     startIndex = 0,
   } = stream;
-  const { tail = "short", block, batchHash = "concatenated", filter, view, viewHash } = stream;
+  const {
+    tail = "short",
+    block,
+    batchHash = "concatenated",
+    filter,
+    view,
+    viewHash,
+    processingHash,
+  } = stream;
   const count = view?.length ?? dataset.files.length;
   const { contentHash, schemaHash } = dataset;
   const order = createOrder({
@@ -66,6 +75,7 @@ export function expectedBatches(dataset: TestDataset, stream: ExpectedStream): E
     filter,
     viewHash,
     batchHash,
+    processingHash,
   };
   const plan = { count, batchSize, worldSize, rank, start: startIndex, tail };
   const transcript = Transcript.start({ parameters, epoch, rank, worldSize, startIndex }, blake3);

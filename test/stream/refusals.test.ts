@@ -58,6 +58,11 @@ describe("fields", () => {
     ],
     ["tail", { tail: 7 as never }, /^tail: has no value 7/],
     ["batch_hash_mode", { batchHashMode: 5 as never }, /^batch_hash_mode: has no value 5/],
+    [
+      "processing_hash",
+      { processingHash: new Uint8Array(31) },
+      /^processing_hash: must be empty or have 32 bytes, not 31/,
+    ],
     ["prefetch_batches", { prefetchBatches: -1 }, /^prefetch_batches: must not be negative/],
     [
       "block_size without blocks",
@@ -307,6 +312,7 @@ describe("parameters of a stream that runs", () => {
     ["tail", { tail: 1 }],
     ["batch_hash_mode", { batchHashMode: 1 }],
     ["filter", { filter: { prefix: "class-1/" } }],
+    ["processing_hash", { processingHash: new Uint8Array(32).fill(1) }],
   ])("%s is fixed by the first request", async (field, change) => {
     const first = { ...base, streamId: randomUUID(), shuffle: true, seed: 1n };
     await readAll(gateway.url, first);

@@ -127,6 +127,24 @@ describe("ends", () => {
     expect(await stream(dataset, { streamId, startIndex: 3, epochs: 2 })).toHaveLength(3);
   });
 
+  test("a stream of one processing does not go on with another", async () => {
+    const dataset = await create(noiseFiles(8, () => 50));
+    const [one, other] = [1, 2].map((mark) => new Uint8Array(32).fill(mark)) as [Uint8Array, Uint8Array];
+    const streamId = randomUUID();
+    const batches = await stream(dataset, { streamId, processingHash: one });
+    const again = await stream(dataset, { processingHash: one });
+    expect(again.at(-1)?.transcriptHead).toEqual(batches.at(-1)?.transcriptHead);
+    expect(await failureOf(stream(dataset, { streamId, processingHash: other }))).toMatchObject({
+      code: "failed_precondition",
+      message: expect.stringMatching(/^\[failed_precondition\] processing_hash: |^processing_hash: /),
+    });
+    expect(await failureOf(stream(dataset, { streamId }))).toMatchObject({ code: "failed_precondition" });
+    expect(await failureOf(stream(dataset, { processingHash: new Uint8Array(8) }))).toMatchObject({
+      code: "invalid_argument",
+      details: { field: "processingHash" },
+    });
+  });
+
   test("the last epoch that the protocol can count", async () => {
     const dataset = await create(noiseFiles(3, () => 50));
     expect(await stream(dataset, { epoch: 2 ** 32 - 1, shuffle: true })).toHaveLength(1);

@@ -92,6 +92,15 @@ describe("order and batches", () => {
     expectBatches(dataset, { batchSize: 50, batchHash: "framed" }, batches);
   });
 
+  test("what the consumer does with the items is in the transcript, and in nothing else", async () => {
+    const processingHash = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);
+    const { batches } = await stream({ batchSize: 50, processingHash });
+    expectBatches(dataset, { batchSize: 50, processingHash }, batches);
+    const without = await stream({ batchSize: 50 });
+    expect(batches.map(({ items }) => items)).toEqual(without.batches.map(({ items }) => items));
+    expect(batches[0]?.transcriptHead).not.toEqual(without.batches[0]?.transcriptHead);
+  });
+
   test("a filter is a view with positions of its own", async () => {
     const filter = { prefix: "class-1/", globs: ["**/item-0000[2-9]*.bin"] };
     const view = Uint32Array.from(

@@ -74,6 +74,7 @@ export async function planStream(
       filter,
       viewHash: view?.hash,
       batchHash: request.batchHash,
+      processingHash: request.processingHash,
     };
     return {
       parameters,

@@ -13,6 +13,8 @@ import {
   TailPolicy as WireTail,
 } from "../../../proto/index.ts";
 
+const HASH_BYTES = 32;
+
 export interface StreamRequest {
   readonly datasetRef: string;
   readonly token: string;
@@ -27,6 +29,8 @@ export interface StreamRequest {
   readonly tail: TailPolicy;
   readonly filter: DatasetFilter | undefined;
   readonly batchHash: BatchHashMode;
+  /** 32 bytes. */
+  readonly processingHash: Uint8Array | undefined;
   readonly epoch: number;
   readonly rank: number;
   readonly worldSize: number;
@@ -60,6 +64,7 @@ export function parseStreamRequest(message: StreamBatchesRequest, bearer: string
     tail: tailPolicy(message.tail),
     filter: parseFilter(message),
     batchHash: batchHashMode(message.batchHashMode),
+    processingHash: processingHash(message.processingHash),
     epoch: message.epoch,
     rank: message.rank,
     worldSize: message.worldSize === 0 ? 1 : message.worldSize,
@@ -133,6 +138,19 @@ function batchHashMode(value: WireBatchHash): BatchHashMode {
     default:
       throw unknown("batch_hash_mode", value, "BATCH_HASH_CONCATENATED and BATCH_HASH_FRAMED");
   }
+}
+
+/** Kept as it is: the gateway processes nothing. */
+function processingHash(value: Uint8Array): Uint8Array | undefined {
+  if (value.length === 0) return undefined;
+  if (value.length === HASH_BYTES) return value;
+  throw invalidArgument(
+    "processing_hash",
+    `must be empty or have ${HASH_BYTES} bytes, not ${value.length}.`,
+    {
+      limit: HASH_BYTES,
+    },
+  );
 }
 
 function blockFields(message: StreamBatchesRequest, mode: OrderMode): StreamRequest["block"] {
