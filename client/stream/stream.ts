@@ -28,7 +28,10 @@ export async function* streamBatches(
   );
   try {
     for await (const batch of batches) {
-      if (aborter.signal.aborted) throw canceled();
+      if (aborter.signal.aborted) {
+        run.source.discard?.(batch.message);
+        throw canceled();
+      }
       yield batch;
       if (options.acknowledge !== "manual") stream.acknowledge(batch, false);
     }

@@ -36,7 +36,7 @@ export interface DoubleVersion {
 
 /** What a test may bend; each hook changes its argument in place. */
 export interface Lies {
-  batch?: (batch: BatchResponse) => void;
+  batch?: (batch: BatchResponse, request: number) => void;
   /** How a response ends before batch N goes out: a broken connection, a clean continuation, or another request's lease. */
   endBefore?: (batchIndex: number, request: number) => "break" | "continue" | "overtaken" | undefined;
 }
@@ -75,35 +75,39 @@ export class GatewayDouble {
     const segment = this.#segment(request);
     let next = Number(request.resumeBatchIndex ?? 0n);
     for (let index = 0; index < next; index++) segment.build(index);
-    const body = new ReadableStream<Uint8Array>({
-      pull: (controller) => {
-        const end = this.lies.endBefore?.(next, requestNumber);
-        if (end === "break") {
-          controller.error(new TypeError("connection reset"));
-          return;
-        }
-        if (end === "overtaken") {
-          const error = { code: "aborted", message: "Another request took over this rank of the stream." };
-          controller.enqueue(frame(2, new TextEncoder().encode(JSON.stringify({ error }))));
-          controller.close();
-          return;
-        }
-        if (end === "continue" || next >= segment.total) {
-          const metadata =
-            end === "continue" ? { metadata: { "cyxcloud-continuation": [String(next)] } } : {};
-          controller.enqueue(frame(2, new TextEncoder().encode(JSON.stringify(metadata))));
-          controller.close();
-          return;
-        }
-        const batch = segment.build(next);
-        this.lies.batch?.(batch);
-        controller.enqueue(frame(0, toBinary(BatchResponseSchema, batch)));
-        next += 1;
+    const body = new ReadableStream<Uint8Array>(
+      {
+        pull: (controller) => {
+          const end = this.lies.endBefore?.(next, requestNumber);
+          if (end === "break") {
+            controller.error(new TypeError("connection reset"));
+            return;
+          }
+          if (end === "overtaken") {
+            const error = { code: "aborted", message: "Another request took over this rank of the stream." };
+            controller.enqueue(frame(2, new TextEncoder().encode(JSON.stringify({ error }))));
+            controller.close();
+            return;
+          }
+          if (end === "continue" || next >= segment.total) {
+            const metadata =
+              end === "continue" ? { metadata: { "cyxcloud-continuation": [String(next)] } } : {};
+            controller.enqueue(frame(2, new TextEncoder().encode(JSON.stringify(metadata))));
+            controller.close();
+            return;
+          }
+          const batch = segment.build(next);
+          this.lies.batch?.(batch, requestNumber);
+          controller.enqueue(frame(0, toBinary(BatchResponseSchema, batch)));
+          next += 1;
+        },
+        cancel: () => {
+          this.cancelled += 1;
+        },
       },
-      cancel: () => {
-        this.cancelled += 1;
-      },
-    });
+      // Makes a batch when it is asked for, so that tests know which were.
+      { highWaterMark: 0 },
+    );
     return new Response(body, { headers: { "content-type": "application/connect+proto" } });
   }
 
