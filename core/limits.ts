@@ -296,3 +296,21 @@ export const HANDOFF_LINE_MAX_BYTES: number = 1 * MIB;
 export const HANDOFF_ATTACH_MS: number = 60_000;
 /** Bytes that wait for a client which does not read: after that it counts as gone, since batches wait for releases. */
 export const HANDOFF_BACKLOG_MAX_BYTES: number = 256 * MIB;
+/** Largest decoded image: 33 million pixels of three channels. A thread that processes images holds one. */
+export const IMAGE_MAX_BYTES: number = 96 * MIB;
+/** Longest side of an image, which is also what a JPEG header can say. */
+export const IMAGE_MAX_SIDE: number = 65_535;
+export const IMAGE_MAX_CHANNELS: number = 4;
+/** Scans of a progressive JPEG; encoders make about ten, and each costs a pass over the whole image. */
+export const JPEG_MAX_SCANS: number = 64;
+/** Largest header of an npy file. */
+export const NPY_HEADER_MAX_BYTES: number = 64 * KIB;
+/** Dimensions of a tensor. */
+export const TENSOR_MAX_DIMENSIONS: number = 8;
+/** Steps of a processing, and the longest side that it may ask for. */
+export const PROCESSING_MAX_STEPS: number = 16;
+export const PROCESSING_MAX_SIDE: number = 8_192;
+/** Threads that check and decode. */
+export const DECODE_THREADS_MAX: number = 256;
+/** Kernel memory of such a thread: an image before and after, rows and weights between. Pages that stay unused cost nothing. */
+export const DECODE_HEAP_BYTES: number = 2 * IMAGE_MAX_BYTES + 32 * MIB;

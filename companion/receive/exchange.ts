@@ -1,0 +1,215 @@
+import { connect, isIP, type OnReadOpts, type Socket } from "node:net";
+import { connect as connectTls, type ConnectionOptions, type SecureContext, type TLSSocket } from "node:tls";
+import { canceled } from "../../client/backoff.ts";
+import { DataStreamError } from "../../core/errors.ts";
+import { RECEIVE_BUFFER_BYTES } from "../../core/limits.ts";
+import { ResponseReader, type ResponseHead } from "./http-response.ts";
+
+export interface ExchangeOptions {
+  readonly url: URL;
+  /** Of the request; host, length and the end of the connection are added. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+  /** For https: whom to trust, and who this is. */
+  readonly secureContext: SecureContext | undefined;
+  readonly idleMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Who takes the body. Each method may be called once the head is there; after `fail` or `end` none is. */
+export interface BodySink {
+  /** Takes bytes that are valid during the call; returns how many. Fewer than given pauses the socket until `resume`. */
+  take(bytes: Uint8Array): number;
+  end(): void;
+  fail(error: DataStreamError): void;
+}
+
+/**
+ * One POST over a connection of its own (HTTP/1.1 over TCP or TLS), read into one buffer that is used again and again.
+ * Which of a name's addresses answers first is found by `net`.
+ */
+export class Exchange {
+  readonly #options: ExchangeOptions;
+  readonly #socket: Socket;
+  readonly #reader: ResponseReader;
+  readonly #head: PromiseWithResolvers<ResponseHead> = Promise.withResolvers();
+  readonly #idle: NodeJS.Timeout;
+  /** What came and the sink did not take yet. TLS still decrypts what it holds when the socket is paused. */
+  readonly #kept: Uint8Array[] = [];
+  #sink: BodySink | undefined;
+  #failure: DataStreamError | undefined;
+  #paused = false;
+  #closed = false;
+  #ended = false;
+
+  private constructor(options: ExchangeOptions) {
+    const request = requestBytes(options);
+    this.#options = options;
+    this.#reader = new ResponseReader({
+      head: (head) => this.#head.resolve(head),
+      body: (bytes) => this.#sink?.take(bytes) ?? 0,
+    });
+    this.#socket = open(options, {
+      buffer: new Uint8Array(RECEIVE_BUFFER_BYTES),
+      callback: (count, buffer) => this.#received(buffer.subarray(0, count)),
+    });
+    this.#idle = setTimeout(() => {
+      // Nothing is expected while nothing is read.
+      if (!this.#paused) this.#fail(silent(options));
+    }, options.idleMs);
+    this.#socket.setNoDelay(true);
+    this.#socket.once("error", (cause: Error) => this.#fail(this.#broken(cause)));
+    this.#socket.once("end", () => this.#finish());
+    this.#socket.once("close", () => this.#finish());
+    options.signal.addEventListener("abort", this.#onAbort, { once: true });
+    this.#socket.write(request);
+  }
+
+  /**
+   * Sends a request; resolves when the answer's head is there.
+   * @throws DataStreamError `unavailable` when the server cannot be reached, is silent or not understood; `canceled`.
+   */
+  static async send(options: ExchangeOptions): Promise<{ exchange: Exchange; head: ResponseHead }> {
+    if (options.signal.aborted) throw canceled();
+    const exchange = new Exchange(options);
+    return { exchange, head: await exchange.#head.promise };
+  }
+
+  /** Gives the body to a sink, once. */
+  readInto(sink: BodySink): void {
+    this.#sink = sink;
+    if (this.#failure === undefined) this.resume();
+    else sink.fail(this.#failure);
+  }
+
+  /** Goes on after the sink took less than it was given. */
+  resume(): void {
+    while (!this.#closed && this.#kept.length > 0) {
+      const piece = this.#kept[0] as Uint8Array;
+      const taken = this.#push(piece);
+      if (taken < piece.byteLength) {
+        if (!this.#closed) this.#kept[0] = piece.subarray(taken);
+        return;
+      }
+      this.#kept.shift();
+    }
+    if (this.#closed) return;
+    if (this.#ended) {
+      this.#finish();
+      return;
+    }
+    this.#paused = false;
+    this.#idle.refresh();
+    this.#socket.resume();
+  }
+
+  /** Ends the connection; the sink hears no more. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#idle);
+    this.#options.signal.removeEventListener("abort", this.#onAbort);
+    this.#socket.destroy();
+    this.#kept.length = 0;
+  }
+
+  readonly #onAbort = (): void => this.#fail(canceled());
+
+  /** Whether the socket shall read on. */
+  #received(piece: Uint8Array): boolean {
+    if (this.#closed) return false;
+    const taken = this.#kept.length > 0 ? 0 : this.#push(piece);
+    if (this.#closed) return false;
+    if (taken === piece.byteLength) {
+      this.#idle.refresh();
+      return true;
+    }
+    this.#kept.push(piece.slice(taken));
+    this.#paused = true;
+    return false;
+  }
+
+  #push(piece: Uint8Array): number {
+    try {
+      const taken = this.#reader.push(piece);
+      if (!this.#reader.done) return taken;
+      // What follows a complete answer belongs to nobody.
+      this.#kept.length = 0;
+      this.#finish();
+      return piece.byteLength;
+    } catch (thrown) {
+      this.#fail(DataStreamError.from(thrown));
+      return 0;
+    }
+  }
+
+  /** The answer is complete, or the connection is; what was kept comes first. */
+  #finish(): void {
+    this.#ended = true;
+    if (this.#closed || this.#kept.length > 0) return;
+    try {
+      this.#reader.end();
+    } catch (thrown) {
+      this.#fail(DataStreamError.from(thrown));
+      return;
+    }
+    const sink = this.#sink;
+    if (sink === undefined) return;
+    this.close();
+    sink.end();
+  }
+
+  #fail(error: DataStreamError): void {
+    if (this.#closed) return;
+    this.close();
+    this.#failure = error;
+    this.#head.reject(error);
+    this.#sink?.fail(error);
+  }
+
+  #broken(cause: Error): DataStreamError {
+    const { hostname } = this.#options.url;
+    const { code = "no code" } = cause as NodeJS.ErrnoException;
+    const message =
+      this.#socket.bytesRead === 0
+        ? `The gateway at ${hostname} cannot be reached (${code}).`
+        : `The connection to the gateway broke (${code}).`;
+    return new DataStreamError("unavailable", message, { cause });
+  }
+}
+
+function open({ url, secureContext }: ExchangeOptions, onread: OnReadOpts): Socket | TLSSocket {
+  const isTls = url.protocol === "https:";
+  // The brackets of an IPv6 address belong to the URL.
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const port = url.port === "" ? (isTls ? 443 : 80) : Number(url.port);
+  if (!isTls) return connect({ host, port, onread });
+  // The types do not know that `onread` is taken here, too.
+  const options: ConnectionOptions & { onread: OnReadOpts } = {
+    host,
+    port,
+    onread,
+    ALPNProtocols: ["http/1.1"],
+    ...(isIP(host) === 0 && { servername: host }),
+    ...(secureContext !== undefined && { secureContext }),
+  };
+  return connectTls(options);
+}
+
+function requestBytes({ url, headers, body }: ExchangeOptions): Uint8Array {
+  const lines = [`POST ${url.pathname}${url.search} HTTP/1.1`, `host: ${url.host}`];
+  for (const [name, value] of Object.entries({
+    ...headers,
+    "content-length": String(body.byteLength),
+    connection: "close",
+  })) {
+    if (/[^\t\x20-\x7e]/.test(`${name}${value}`))
+      throw new DataStreamError("invalid_argument", `The header ${JSON.stringify(name)} cannot be sent.`);
+    lines.push(`${name}: ${value}`);
+  }
+  return Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`), body]);
+}
+
+function silent({ idleMs }: ExchangeOptions): DataStreamError {
+  return new DataStreamError("unavailable", `The gateway sent nothing for ${idleMs / 1000} s.`);
+}

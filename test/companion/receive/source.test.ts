@@ -1,0 +1,360 @@
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { Gateway } from "../../../client/http.ts";
+import type { BatchMessages, SourceContext } from "../../../client/stream/source.ts";
+import { MessagePool } from "../../../companion/receive/message-pool.ts";
+import { messageBuffer, releaseMessage } from "../../../companion/receive/messages.ts";
+import { socketSource, type SocketSourceOptions } from "../../../companion/receive/socket-source.ts";
+import { concatBytes } from "../../../core/bytes.ts";
+import { keyPairOf } from "../../../core/trust/ed25519.ts";
+import { utf8 } from "../../../core/text.ts";
+import { BatchResponseSchema, StreamBatchesRequestSchema, type BatchResponse } from "../../../proto/index.ts";
+import { createCertificates, type Certificates } from "../../support/certificates.ts";
+import { requireTool } from "../../support/tools.ts";
+import { startRawServer, type RawServer } from "./raw-server.ts";
+import { answer, envelope, streamBody } from "./wire.ts";
+
+const MIB = 1024 * 1024;
+let server: RawServer | undefined;
+afterEach(async () => {
+  await server?.stop();
+  server = undefined;
+});
+
+/** Serves the same bytes to everybody, and ends. */
+async function serve(bytes: Uint8Array, tls?: Parameters<typeof startRawServer>[1]): Promise<RawServer> {
+  return (server = await startRawServer((socket) => void socket.end(bytes), tls));
+}
+
+function open(
+  url: string,
+  options: SocketSourceOptions & { signal?: AbortSignal; gateway?: Gateway } = {},
+): Promise<BatchMessages> {
+  const gateway = options.gateway ?? new Gateway({ gateway: url });
+  const context = { gateway, accessToken: "secret", signal: options.signal ?? new AbortController().signal };
+  return socketSource(options).open(
+    create(StreamBatchesRequestSchema, { datasetId: "d", batchSize: 4 }),
+    context as unknown as SourceContext,
+  );
+}
+
+async function all(messages: BatchMessages): Promise<BatchResponse[]> {
+  const received: BatchResponse[] = [];
+  for (let next = await messages.next(); next.done !== true; next = await messages.next())
+    received.push(next.value);
+  return received;
+}
+
+function batchOf(index: number, itemBytes: number): BatchResponse {
+  const items = [new Uint8Array(itemBytes).fill(index + 1), Uint8Array.of(index)];
+  return create(BatchResponseSchema, { batchIndex: BigInt(index), items, streamId: "run" });
+}
+
+const chunks = { by: "chunks", sizes: [70_000], extension: "", trailer: "" } as const;
+
+function expectBatches(messages: readonly BatchResponse[], itemBytes: number): void {
+  for (const [index, message] of messages.entries()) {
+    const [item, last] = message.items as [Uint8Array, Uint8Array];
+    const { buffer, offsets, bytes } = messageBuffer(message);
+    expect(buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(offsets).toEqual([item.byteOffset, last.byteOffset]);
+    expect(bytes.byteLength).toBeGreaterThan(itemBytes);
+    expect(item.byteLength).toBe(itemBytes);
+    expect(item.every((byte) => byte === index + 1)).toBe(true);
+    expect([...last]).toEqual([index]);
+  }
+}
+
+test("messages of megabytes come into shared memory, and the request says who asks", async () => {
+  const batches = [0, 1, 2].map((index) => batchOf(index, 3 * MIB));
+  const { url, requests } = await serve(answer(streamBody(batches), chunks));
+  const messages = await all(await open(url));
+  expect(messages).toHaveLength(3);
+  expectBatches(messages, 3 * MIB);
+  for (const line of [
+    "POST /cyxcloud.datastream.DataStreamService/StreamBatches HTTP/1.1",
+    "authorization: Bearer secret",
+    "content-type: application/connect+proto",
+    "connection: close",
+  ])
+    expect(requests[0]?.split("\r\n")).toContain(line);
+});
+
+test("a base path is kept, and a node's key proves the very address", async () => {
+  const { url, requests } = await serve(answer(streamBody([]), chunks));
+  const token = `x.${btoa(JSON.stringify({ cnf: { jkt: "key" } }))}.y`;
+  const gateway = new Gateway({
+    gateway: `${url}/below/`,
+    accessToken: token,
+    nodeKey: keyPairOf(new Uint8Array(32).fill(1)),
+  });
+  await all(await open(url, { gateway }));
+  const head = requests[0] ?? "";
+  expect(head).toMatch(/^POST \/below\/cyxcloud/);
+  const proof = /dpop: \S+\.(\S+)\./.exec(head)?.[1] ?? "";
+  expect(JSON.parse(Buffer.from(proof, "base64url").toString())).toMatchObject({
+    htm: "POST",
+    htu: `${url}/below/cyxcloud.datastream.DataStreamService/StreamBatches`,
+  });
+});
+
+test("a full pool stops the socket until messages are released", async () => {
+  const count = 12;
+  const body = streamBody(Array.from({ length: count }, (_, index) => batchOf(index, 2 * MIB)));
+  let written = 0;
+  server = await startRawServer((socket) => {
+    const bytes = answer(body, { by: "length" });
+    const more = (): void => {
+      while (written < bytes.length) {
+        const piece = bytes.subarray(written, written + 65_536);
+        written += piece.length;
+        if (!socket.write(piece)) return void socket.once("drain", more);
+      }
+      socket.end();
+    };
+    more();
+  });
+  const pool = new MessagePool(6 * MIB);
+  const messages = await open(server.url, { pool });
+  const held: BatchResponse[] = [];
+  let seen = 0;
+  for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
+    expect(next.value.batchIndex).toBe(BigInt(seen++));
+    expect(next.value.items[0]?.every((byte) => byte === seen)).toBe(true);
+    expect(pool.heldBytes).toBeLessThanOrEqual(6 * MIB);
+    held.push(next.value);
+    if (held.length === 2) for (const message of held.splice(0)) releaseMessage(message);
+  }
+  for (const message of held) releaseMessage(message);
+  expect(seen).toBe(count);
+  expect(pool.heldBytes).toBe(0);
+});
+
+describe("leaving", () => {
+  const silent = async (): Promise<RawServer> =>
+    (server = await startRawServer((socket) => {
+      const bytes = answer(
+        concatBytes([
+          streamBody([batchOf(0, 10)]).subarray(0, -7),
+          envelope(0, batchOf(1, 1e6).items[0] as Uint8Array),
+        ]),
+        { by: "close" },
+      );
+      socket.write(bytes.subarray(0, -10));
+    }));
+
+  test("the signal ends a wait for bytes, and the connection", async () => {
+    const { url, closed } = await silent();
+    const [aborter, pool] = [new AbortController(), new MessagePool()];
+    const messages = await open(url, { signal: aborter.signal, pool });
+    releaseMessage((await messages.next()).value as BatchResponse);
+    const waiting = messages.next();
+    aborter.abort();
+    await expect(waiting).rejects.toMatchObject({ code: "canceled" });
+    await closed();
+    expect(pool.heldBytes).toBe(0);
+  });
+
+  test("the signal ends a wait for the head", async () => {
+    server = await startRawServer(() => undefined);
+    const aborter = new AbortController();
+    const opening = open(server.url, { signal: aborter.signal });
+    aborter.abort();
+    await expect(opening).rejects.toMatchObject({ code: "canceled" });
+    await expect(open(server.url, { signal: aborter.signal })).rejects.toMatchObject({ code: "canceled" });
+    await server.closed();
+  });
+
+  test.each([0, 1])(
+    "returning after %s messages closes the connection and gives memory back",
+    async (taken) => {
+      const { url, closed } = await silent();
+      const pool = new MessagePool();
+      const messages = await open(url, { pool });
+      for (let i = 0; i < taken; i++) releaseMessage((await messages.next()).value as BatchResponse);
+      await messages.return({ continuation: undefined });
+      await closed();
+      expect(pool.heldBytes).toBe(0);
+      expect(await messages.next()).toEqual({ done: true, value: undefined });
+    },
+  );
+
+  test("a silent gateway is given up, in the head and in the body", async () => {
+    const { url, closed } = await silent();
+    const messages = await open(url, { idleMs: 20 });
+    await messages.next();
+    await expect(messages.next()).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringMatching(/nothing for 0.02 s/),
+    });
+    await closed();
+    await server?.stop();
+    server = await startRawServer(() => undefined);
+    await expect(open(server.url, { idleMs: 20 })).rejects.toMatchObject({ code: "unavailable" });
+  });
+
+  test("a consumer that takes its time is no silent gateway", async () => {
+    const pool = new MessagePool(4 * MIB);
+    const { url } = await serve(
+      answer(streamBody([0, 1, 2].map((index) => batchOf(index, 3 * MIB))), chunks),
+    );
+    const messages = await open(url, { idleMs: 20, pool });
+    const first = (await messages.next()).value as BatchResponse;
+    // Longer than the time-out: nothing is read meanwhile, since the pool is full.
+    const { promise, resolve } = Promise.withResolvers<void>();
+    setTimeout(resolve, 60);
+    await promise;
+    releaseMessage(first);
+    for (let next = await messages.next(); next.done !== true; next = await messages.next())
+      releaseMessage(next.value);
+  });
+});
+
+describe("errors", () => {
+  const respond = async (status: string, headers: readonly string[], body = ""): Promise<string> =>
+    (
+      await serve(
+        utf8(
+          `HTTP/1.1 ${status}\r\n${[...headers, `content-length: ${body.length}`].join("\r\n")}\r\n\r\n${body}`,
+        ),
+      )
+    ).url;
+
+  test.each([
+    [
+      "a problem document",
+      "403 Forbidden",
+      { code: "permission_denied", detail: "The token lacks a scope.", scope: "stream" },
+      { code: "permission_denied", message: "The token lacks a scope.", details: { scope: "stream" } },
+    ],
+    [
+      "an error of Connect",
+      "429 Too Many Requests",
+      { code: "resource_exhausted", message: "Slow down." },
+      { code: "resource_exhausted", message: "Slow down." },
+    ],
+    [
+      "a status alone",
+      "502 Bad Gateway",
+      "<html>",
+      { code: "unavailable", message: "The gateway answered 502." },
+    ],
+    ["null", "500 Oops", null, { code: "internal", message: "The gateway answered 500." }],
+  ])("%s becomes the same error as with fetch", async (_name, status, body, expected) => {
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    const url = await respond(status, ["content-type: application/json"], text);
+    await expect(open(url)).rejects.toMatchObject(expected);
+    await expect(new Gateway({ gateway: url }).send("POST", "/x")).rejects.toMatchObject(expected);
+  });
+
+  test("a redirect and a proxy are named", async () => {
+    const moved = await respond("308 Permanent Redirect", ["location: https://other.example/path?token=abc"]);
+    await expect(open(moved)).rejects.toMatchObject({
+      code: "failed_precondition",
+      message: expect.stringMatching(/redirect \(308\) to https:\/\/other\.example\. /),
+    });
+    await server?.stop();
+    const proxied = await respond("407 Proxy Authentication Required", []);
+    await expect(open(proxied)).rejects.toMatchObject({
+      code: "failed_precondition",
+      message: expect.stringMatching(/proxy/),
+    });
+  });
+
+  test.each([
+    ["a page", ["content-type: text/html"], "something other than a stream"],
+    ["no type", ["server: x"], "something other than a stream"],
+    ["compression", ["content-type: application/connect+proto", "content-encoding: gzip"], "compressed"],
+  ])("%s in place of a stream", async (_name, headers, message) => {
+    const url = await respond("200 OK", headers, "<html>");
+    await expect(open(url)).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test("nobody listens, or the connection breaks", async () => {
+    const { url } = await serve(answer(streamBody([batchOf(0, 10)]), chunks).subarray(0, -30));
+    const messages = await open(url);
+    await expect(all(messages)).rejects.toMatchObject({ code: "unavailable" });
+    await server?.stop();
+    server = undefined;
+    await expect(open(url)).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringMatching(/cannot be reached \(ECONNREFUSED\)/),
+    });
+  });
+
+  test("a token that cannot be a header is refused before anything is sent", async () => {
+    const gateway = {
+      base: "http://127.0.0.1:1",
+      authorize: () => Promise.resolve({ authorization: "a\r\nb: c" }),
+    };
+    const opening = open("", { gateway: gateway as unknown as Gateway });
+    await expect(opening).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: expect.stringMatching(/authorization/),
+    });
+    await expect(opening).rejects.toThrow(/^((?!b: c).)*$/s);
+  });
+});
+
+describe.skipIf(!requireTool("openssl"))("TLS (needs openssl)", () => {
+  let certificates: Certificates;
+  beforeAll(() => {
+    certificates = createCertificates();
+  });
+  const batches = [0, 1, 2, 3].map((index) => batchOf(index, 2 * MIB));
+
+  test("a certificate of the named authority is trusted, over IP address and name", async () => {
+    const { url } = await serve(answer(streamBody(batches), chunks), certificates.server);
+    for (const address of [url, url.replace("127.0.0.1", "localhost")]) {
+      // Less memory than the messages need: TLS goes on for a while after the socket was paused.
+      const pool = new MessagePool(5 * MIB);
+      const messages = await open(address, { pool, tls: { ca: certificates.ca } });
+      for (let i = 0; i < batches.length; i++) {
+        const { value } = (await messages.next()) as { value: BatchResponse };
+        expect(value.items[0]?.every((byte) => byte === i + 1)).toBe(true);
+        releaseMessage(value);
+      }
+      expect((await messages.next()).done).toBe(true);
+    }
+  });
+
+  test("any other is refused, before the token is sent", async () => {
+    const { url, requests } = await serve(answer(streamBody([]), chunks), certificates.server);
+    await expect(open(url)).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringMatching(/cannot be reached/),
+    });
+    const elsewhere = createCertificates();
+    await expect(open(url, { tls: { ca: elsewhere.ca } })).rejects.toMatchObject({ code: "unavailable" });
+    expect(requests).toEqual([]);
+  });
+
+  test("this node shows its certificate to a gateway that asks for it", async () => {
+    const asking = {
+      ...certificates.server,
+      ca: certificates.ca,
+      requestCert: true,
+      rejectUnauthorized: true,
+    };
+    const { url } = await serve(answer(streamBody(batches), chunks), asking);
+    const tls = { ca: certificates.ca, ...certificates.client };
+    expect(await all(await open(url, { tls }))).toHaveLength(batches.length);
+    await expect(open(url, { tls: { ca: certificates.ca } })).rejects.toMatchObject({ code: "unavailable" });
+  });
+
+  test("a gateway that speaks no HTTP/1.1 is refused", async () => {
+    const { url } = await serve(answer(streamBody([]), chunks), {
+      ...certificates.server,
+      ALPNProtocols: ["h2"],
+    });
+    await expect(open(url, { tls: { ca: certificates.ca } })).rejects.toMatchObject({ code: "unavailable" });
+  });
+
+  test("a key that cannot be read is refused at once, and not quoted", () => {
+    const make = (): unknown => socketSource({ tls: { cert: "nonsense", key: "private" } });
+    expect(make).toThrow(/^tls: the certificates or their key cannot be read \(\w+\)/);
+  });
+});
