@@ -9,7 +9,7 @@ import {
   type StreamGateway,
   type TestDataset,
 } from "../stream/fixture.ts";
-import { type Certificate, createCertificate } from "./certificates.ts";
+import { type Certificate, createCertificate } from "../../scripts/certificates.ts";
 import { startTlsEdge, type TlsEdge } from "./tls-edge.ts";
 
 let gateway: StreamGateway;

@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
 import type { Gateway } from "../../scripts/stack/gateway.ts";
-import { type Certificate, createCertificate } from "./certificates.ts";
+import { type Certificate, createCertificate } from "../../scripts/certificates.ts";
 
 export interface TlsEdge {
   /** Signs the certificates that are verified. */

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { Gateway } from "../../../client/http.ts";
 import type { BatchMessages, SourceContext } from "../../../client/stream/source.ts";
 import { MessagePool } from "../../../companion/receive/message-pool.ts";
@@ -9,8 +9,7 @@ import { concatBytes } from "../../../core/bytes.ts";
 import { keyPairOf } from "../../../core/trust/ed25519.ts";
 import { utf8 } from "../../../core/text.ts";
 import { BatchResponseSchema, StreamBatchesRequestSchema, type BatchResponse } from "../../../proto/index.ts";
-import { createCertificates, type Certificates } from "../../support/certificates.ts";
-import { requireTool } from "../../support/tools.ts";
+import { createCertificate } from "../../../scripts/certificates.ts";
 import { startRawServer, type RawServer } from "./raw-server.ts";
 import { answer, envelope, streamBody } from "./wire.ts";
 
@@ -299,19 +298,18 @@ describe("errors", () => {
   });
 });
 
-describe.skipIf(!requireTool("openssl"))("TLS (needs openssl)", () => {
-  let certificates: Certificates;
-  beforeAll(() => {
-    certificates = createCertificates();
-  });
+describe("TLS", () => {
+  const authority = createCertificate("authority");
+  const ca = authority.pem.cert;
+  const certificate = createCertificate("gateway", authority).pem;
   const batches = [0, 1, 2, 3].map((index) => batchOf(index, 2 * MIB));
 
   test("a certificate of the named authority is trusted, over IP address and name", async () => {
-    const { url } = await serve(answer(streamBody(batches), chunks), certificates.server);
+    const { url } = await serve(answer(streamBody(batches), chunks), certificate);
     for (const address of [url, url.replace("127.0.0.1", "localhost")]) {
       // Less memory than the messages need: TLS goes on for a while after the socket was paused.
       const pool = new MessagePool(5 * MIB);
-      const messages = await open(address, { pool, tls: { ca: certificates.ca } });
+      const messages = await open(address, { pool, tls: { ca } });
       for (let i = 0; i < batches.length; i++) {
         const { value } = (await messages.next()) as { value: BatchResponse };
         expect(value.items[0]?.every((byte) => byte === i + 1)).toBe(true);
@@ -322,35 +320,35 @@ describe.skipIf(!requireTool("openssl"))("TLS (needs openssl)", () => {
   });
 
   test("any other is refused, before the token is sent", async () => {
-    const { url, requests } = await serve(answer(streamBody([]), chunks), certificates.server);
+    const { url, requests } = await serve(answer(streamBody([]), chunks), certificate);
     await expect(open(url)).rejects.toMatchObject({
       code: "unavailable",
       message: expect.stringMatching(/cannot be reached/),
     });
-    const elsewhere = createCertificates();
-    await expect(open(url, { tls: { ca: elsewhere.ca } })).rejects.toMatchObject({ code: "unavailable" });
+    const other = createCertificate("authority").pem.cert;
+    await expect(open(url, { tls: { ca: other } })).rejects.toMatchObject({ code: "unavailable" });
     expect(requests).toEqual([]);
   });
 
   test("this node shows its certificate to a gateway that asks for it", async () => {
     const asking = {
-      ...certificates.server,
-      ca: certificates.ca,
+      ...certificate,
+      ca,
       requestCert: true,
       rejectUnauthorized: true,
     };
     const { url } = await serve(answer(streamBody(batches), chunks), asking);
-    const tls = { ca: certificates.ca, ...certificates.client };
+    const tls = { ca, ...createCertificate("node", authority).pem };
     expect(await all(await open(url, { tls }))).toHaveLength(batches.length);
-    await expect(open(url, { tls: { ca: certificates.ca } })).rejects.toMatchObject({ code: "unavailable" });
+    await expect(open(url, { tls: { ca } })).rejects.toMatchObject({ code: "unavailable" });
   });
 
   test("a gateway that speaks no HTTP/1.1 is refused", async () => {
     const { url } = await serve(answer(streamBody([]), chunks), {
-      ...certificates.server,
+      ...certificate,
       ALPNProtocols: ["h2"],
     });
-    await expect(open(url, { tls: { ca: certificates.ca } })).rejects.toMatchObject({ code: "unavailable" });
+    await expect(open(url, { tls: { ca } })).rejects.toMatchObject({ code: "unavailable" });
   });
 
   test("a key that cannot be read is refused at once, and not quoted", () => {

@@ -1,4 +1,4 @@
-/** X.509 certificates (RFC 5280) with Ed25519 keys (RFC 8410), as small as TLS takes them. */
+/** X.509 certificates (RFC 5280) with Ed25519 keys (RFC 8410), as small as TLS takes them, for tests and benchmarks. */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 
 export interface Certificate {
@@ -16,7 +16,7 @@ const COMMON_NAME = Buffer.from([0x06, 3, 0x55, 0x04, 0x03]);
 const BASIC_CONSTRAINTS = Buffer.from([0x06, 3, 0x55, 0x1d, 0x13]);
 const ALTERNATIVE_NAME = Buffer.from([0x06, 3, 0x55, 0x1d, 0x11]);
 
-/** @param issuer who signs it; left out: itself, as an authority. It is good for 127.0.0.1, for an hour. */
+/** @param issuer who signs it; left out: itself, as an authority. It is good for 127.0.0.1 and localhost, for an hour. */
 export function createCertificate(name: string, issuer?: Certificate): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const serial = Buffer.concat([Buffer.from([1]), randomBytes(8)]);
@@ -28,7 +28,14 @@ export function createCertificate(name: string, issuer?: Certificate): Certifica
           Buffer.from([0x01, 1, 0xff]),
           der(0x04, der(SEQUENCE, Buffer.from([0x01, 1, 0xff]))),
         )
-      : der(SEQUENCE, ALTERNATIVE_NAME, der(0x04, der(SEQUENCE, der(0x87, Buffer.from([127, 0, 0, 1])))));
+      : der(
+          SEQUENCE,
+          ALTERNATIVE_NAME,
+          der(
+            0x04,
+            der(SEQUENCE, der(0x82, Buffer.from("localhost")), der(0x87, Buffer.from([127, 0, 0, 1]))),
+          ),
+        );
   const toBeSigned = der(
     SEQUENCE,
     der(0xa0, Buffer.from([0x02, 1, 2])), // version 3
