@@ -25,6 +25,8 @@ export interface KernelExports {
   readonly rsEncode: (pointers: number, k: number, m: number, length: number) => void;
   readonly rsVerify: (pointers: number, k: number, m: number, length: number) => number;
   readonly rsCombine: (pointers: number, tables: number, k: number, outputs: number, length: number) => void;
+  readonly resample: (table: number) => void;
+  readonly lookUp: (table: number) => void;
 }
 
 /** An instance with its memory, which never grows, so that views of it stay valid. */

@@ -1,5 +1,5 @@
 /**
- * BLAKE3 and Reed-Solomon in WebAssembly SIMD, with the memory they work in.
+ * BLAKE3, Reed-Solomon and resampling in WebAssembly SIMD, with the memory they work in.
  * One binding for workerd, Node and browsers.
  */
 import { kernelModule } from "#kernels-module";
@@ -8,11 +8,13 @@ import type { Blake3 } from "../core/ports.ts";
 import { KernelBlake3 } from "./blake3.ts";
 import type { KernelExports, KernelInstance } from "./exports.ts";
 import { Heap } from "./heap.ts";
+import { ImageKernels } from "./image.ts";
 import { HEAP_START, KERNEL_END } from "./layout.ts";
 import { ReedSolomon } from "./reed-solomon.ts";
 
 export type { Geometry } from "./geometry.ts";
 export type { Heap, Region } from "./heap.ts";
+export { IMAGE_MARGIN_BYTES, type ImageKernels, type LookUp, type Resampling } from "./image.ts";
 export type { ReedSolomon } from "./reed-solomon.ts";
 
 const PAGE_BYTES = 64 * 1024;
@@ -27,6 +29,7 @@ export interface Kernels {
   /** Takes any Uint8Array. One that lies in `memory` is hashed where it is; any other is copied in by pieces. */
   readonly blake3: Blake3;
   readonly rs: ReedSolomon;
+  readonly images: ImageKernels;
   /** Never grows, so views of it stay valid. Only regions of `heap` may be written to from outside. */
   readonly memory: WebAssembly.Memory;
   /** All of `memory`. */
@@ -57,12 +60,14 @@ export async function loadKernels(options: { readonly heapBytes?: number } = {})
     throw new DataStreamError("internal", "The kernels take more memory than the binding left them.");
   }
   const blake3 = new KernelBlake3(kernel);
+  const heap = new Heap(kernel.bytes, HEAP_START, HEAP_START + heapBytes);
   return {
     blake3,
     rs: new ReedSolomon(kernel),
+    images: new ImageKernels(kernel, heap),
     memory,
     bytes: kernel.bytes,
-    heap: new Heap(kernel.bytes, HEAP_START, HEAP_START + heapBytes),
+    heap,
     blake3At: (pointer, length) => blake3.hashAt(pointer, length),
     hashMany: (pointers, lengths, into) => blake3.hashMany(pointers, lengths, into),
   };

@@ -25,6 +25,10 @@ export const ITEM_DIGESTS: number = KERNEL_END + 2 * KIB;
 /** Multiplication tables of one reconstruction: 4 outputs x 32 shards x 32 bytes. */
 export const TABLES: number = KERNEL_END + 6 * KIB;
 
+/** What the image kernels are called with. */
+export const RESAMPLE_TABLE: number = KERNEL_END + 12 * KIB;
+export const LOOK_UP_TABLE: number = RESAMPLE_TABLE + 128;
+
 /** Incremental hashes that are in memory at once; more are swapped out. One beyond them serves one-shot calls. */
 export const STATE_BYTES = 2880;
 export const STATE_SLOTS = 16;

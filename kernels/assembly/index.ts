@@ -5,6 +5,8 @@ export { stateInit, stateUpdate, stateFinish } from "./blake3/state";
 export { hashMany } from "./blake3/many";
 export { rsEncode, rsVerify } from "./reed-solomon/encode";
 export { rsCombine } from "./reed-solomon/combine";
+export { lookUp } from "./image/look-up";
+export { resample } from "./image/resample";
 
 /** First byte that the kernels' own tables and scratch areas leave free. */
 export function heapBase(): usize {
