@@ -6,7 +6,7 @@ import { DataStreamClient } from "../client/client.ts";
 import { invalidArgument } from "../core/errors.ts";
 import { readKnownKeys } from "../companion/known-keys-file.ts";
 import { FilePinStore } from "../companion/pin-file.ts";
-import { openNodeKey } from "./private-key.ts";
+import { openNodeKey } from "../companion/key-file.ts";
 import { Output } from "./output.ts";
 
 /** Options that every command has. */

@@ -5,29 +5,23 @@
  * authenticated with it, so a file cannot be given another one.
  */
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from "node:crypto";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import {
+  damagedKey,
+  keyFileOf,
+  keyFolder,
+  readKeyFile,
+  type KeyFile,
+  type KeyFolder,
+} from "../companion/key-file.ts";
 import { fromBase64, toBase64 } from "../core/base64.ts";
 import { equalBytes, fromHex, toHex } from "../core/bytes.ts";
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import { type KeyPair, keyPairOf } from "../core/trust/ed25519.ts";
 
-/** Folder of signing keys, and of training nodes' keys. */
-export type KeyFolder = "keys" | "nodes";
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** 128 MiB and about half a second for each guess. */
 const SCRYPT = { N: 2 ** 17, r: 8, p: 1, maxmem: 2 ** 28 } as const;
-
-interface KeyFile {
-  readonly version: 1;
-  /** Hexadecimal. */
-  readonly public_key: string;
-  /** Base64: as it is, or encrypted. */
-  readonly seed:
-    | string
-    | { readonly salt: string; readonly iv: string; readonly tag: string; readonly data: string };
-}
 
 /** A key of this machine, still closed. */
 export interface StoredKey {
@@ -48,7 +42,7 @@ export function createKey(
   passphrase: string,
   folder: KeyFolder = "keys",
 ): { readonly key: KeyPair; readonly stored: StoredKey } {
-  const file = fileOf(name, folder);
+  const file = keyFileOf(name, folder);
   const key = keyPairOf(new Uint8Array(randomBytes(32)));
   const content: KeyFile = {
     version: 1,
@@ -76,7 +70,7 @@ export function createKey(
 export function storedKeys(): readonly StoredKey[] {
   let names: string[];
   try {
-    names = readdirSync(folderOf("keys"));
+    names = readdirSync(keyFolder("keys"));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
@@ -85,7 +79,7 @@ export function storedKeys(): readonly StoredKey[] {
     .filter((name) => name.endsWith(".json"))
     .map((name) => name.slice(0, -".json".length))
     .toSorted()
-    .map((name) => describe(name, read(name, fileOf(name, "keys"))));
+    .map((name) => describe(name, readKeyFile(name, keyFileOf(name, "keys"))));
 }
 
 /**
@@ -94,34 +88,21 @@ export function storedKeys(): readonly StoredKey[] {
  * @throws `not_found`; `permission_denied` for a wrong passphrase.
  */
 export async function openKey(name: string, passphrase: () => Promise<string>): Promise<KeyPair> {
-  const { seed, public_key } = read(name, fileOf(name, "keys"));
+  const { seed, public_key } = readKeyFile(name, keyFileOf(name, "keys"));
   const publicKey = fromHex(public_key) ?? new Uint8Array();
   const opened = typeof seed === "string" ? fromBase64(seed) : decrypt(seed, publicKey, await passphrase());
   if (opened === undefined)
     throw new DataStreamError("permission_denied", `passphrase: it does not open the key ${name}.`, {
       details: { field: "passphrase" },
     });
-  if (opened.length !== 32) throw damaged(name);
+  if (opened.length !== 32) throw damagedKey(name);
   const key = keyPairOf(opened);
   if (equalBytes(key.publicKey, publicKey)) return key;
-  throw damaged(name);
-}
-
-/**
- * Opens a training node's key, which nobody types a passphrase for.
- * @param reference name of a node that was registered on this machine, or path of its key file.
- * @throws `not_found`; `data_loss` for a file that is no key of this kind.
- */
-export function openNodeKey(reference: string): KeyPair {
-  const file = /[/\\]/.test(reference) ? reference : fileOf(reference, "nodes");
-  const { seed, public_key } = read(reference, file);
-  const opened = typeof seed === "string" ? fromBase64(seed) : undefined;
-  if (opened?.length !== 32 || toHex(keyPairOf(opened).publicKey) !== public_key) throw damaged(reference);
-  return keyPairOf(opened);
+  throw damagedKey(name);
 }
 
 export function deleteKey(name: string, folder: KeyFolder = "keys"): void {
-  rmSync(fileOf(name, folder));
+  rmSync(keyFileOf(name, folder));
 }
 
 function encrypt({ seed, publicKey }: KeyPair, passphrase: string): KeyFile["seed"] {
@@ -156,54 +137,8 @@ function decrypt(
   }
 }
 
-function read(name: string, file: string): KeyFile {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new DataStreamError(
-      "not_found",
-      `There is no key ${name} on this machine. Create one with: cyxcloud key create, or for a training node: ` +
-        "cyxcloud node register",
-      { details: { field: "key" } },
-    );
-  }
-  try {
-    const content = JSON.parse(text) as Partial<KeyFile>;
-    if (
-      content.version === 1 &&
-      fromHex(content.public_key ?? "")?.length === 32 &&
-      content.seed !== undefined
-    )
-      return content as KeyFile;
-  } catch {
-    // The parser's own message would quote the key.
-  }
-  throw damaged(name);
-}
-
 function describe(name: string, { public_key: publicKey, seed }: KeyFile): StoredKey {
-  return { name, file: fileOf(name, "keys"), publicKey, encrypted: typeof seed !== "string" };
-}
-
-function folderOf(folder: KeyFolder): string {
-  return join(homedir(), ".config", "cyxcloud", folder);
-}
-
-function fileOf(name: string, folder: KeyFolder): string {
-  if (NAME.test(name)) return join(folderOf(folder), `${name}.json`);
-  throw invalidArgument(
-    "name",
-    "use 1 to 64 letters, digits, '.', '_', '-', beginning with a letter or digit.",
-    {
-      limit: 64,
-    },
-  );
-}
-
-function damaged(name: string): DataStreamError {
-  return new DataStreamError("data_loss", `The file of the key ${name} is damaged.`);
+  return { name, file: keyFileOf(name, "keys"), publicKey, encrypted: typeof seed !== "string" };
 }
 
 /** Name of the one key of this machine. @throws `invalid_argument` where there is none, or several. */

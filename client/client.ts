@@ -14,6 +14,7 @@ import { Shares } from "./shares.ts";
 import type { Batch } from "./stream/batch.ts";
 import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
 import type { StreamOptions } from "./stream/options.ts";
+import type { StreamContext } from "./stream/run.ts";
 import { streamBatches } from "./stream/stream.ts";
 import { uploadFolder } from "./folder-upload.ts";
 import { uploadObject, type UploadFile, type UploadOptions, type UploadResult } from "./uploads.ts";
@@ -91,16 +92,22 @@ export class DataStreamClient {
    * for whether the manifest's hash came from outside the gateway.
    */
   async *streamBatches(options: StreamOptions): AsyncGenerator<Batch, void, undefined> {
+    yield* streamBatches(await this.openStream(options), options);
+  }
+
+  /**
+   * Opens and verifies the dataset of a stream, with what the stream needs beside it: for programs that deliver batches
+   * in their own way.
+   */
+  async openStream({
+    dataset: reference,
+    schemaHash,
+    accessToken: given,
+  }: Pick<StreamOptions, "dataset" | "schemaHash" | "accessToken">): Promise<StreamContext> {
     const { blake3 } = await this.#loaded();
-    let accessToken = options.accessToken ?? this.#options.accessToken;
-    const dataset = await openDataset(
-      this.#gatewayFor(accessToken),
-      options.dataset,
-      this.#pins,
-      blake3,
-      this.#knownKeys,
-      options.schemaHash,
-    );
+    let accessToken = given ?? this.#options.accessToken;
+    const gateway = this.#gatewayFor(accessToken);
+    const dataset = await openDataset(gateway, reference, this.#pins, blake3, this.#knownKeys, schemaHash);
     if (accessToken === undefined) {
       if (this.#options.apiKey === undefined) {
         throw invalidArgument(
@@ -110,7 +117,7 @@ export class DataStreamClient {
       }
       accessToken = (await this.datasets.createToken(dataset.info.id)).token;
     }
-    yield* streamBatches({ gateway: this.gateway, dataset, accessToken, blake3 }, options);
+    return { gateway: this.gateway, dataset, accessToken, blake3 };
   }
 
   get #knownKeys(): readonly KnownKey[] {
