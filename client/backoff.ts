@@ -7,7 +7,20 @@ export interface RetryPolicy {
   /** First delay, in milliseconds; doubles with each attempt. */
   readonly firstDelayMs: number;
   readonly maxDelayMs: number;
+  /** Goes on beyond `attempts` until so long after the last progress. Default 0: `attempts` decides. */
+  readonly patienceMs?: number;
+  /** Replaces the platform's time, for tests. */
+  readonly clock?: Clock;
 }
+
+export interface Clock {
+  /** Milliseconds from any beginning. */
+  now(): number;
+  /** @throws DataStreamError `canceled` when the signal aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+const platformClock: Clock = { now: () => performance.now(), sleep };
 
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 10, firstDelayMs: 200, maxDelayMs: 15_000 };
 
@@ -43,19 +56,50 @@ export function canceled(): DataStreamError {
   return new DataStreamError("canceled", "The caller cancelled.");
 }
 
+/** Counts failures in a row, and waits between them. */
+export class Attempts {
+  readonly #policy: RetryPolicy;
+  readonly #clock: Clock;
+  #failures = 0;
+  #begun: number;
+
+  constructor(policy: RetryPolicy) {
+    this.#policy = policy;
+    this.#clock = policy.clock ?? platformClock;
+    this.#begun = this.#clock.now();
+  }
+
+  progress(): void {
+    this.#failures = 0;
+    this.#begun = this.#clock.now();
+  }
+
+  /**
+   * Waits until it is time for the next attempt.
+   * @throws the error itself when that is no use any more; `canceled` when the signal aborts.
+   */
+  async after(error: DataStreamError, mayPass: boolean, signal?: AbortSignal): Promise<void> {
+    this.#failures += 1;
+    const { attempts, patienceMs = 0 } = this.#policy;
+    const isSpent = this.#failures >= attempts && this.#clock.now() - this.#begun >= patienceMs;
+    if (!mayPass || isSpent) throw error;
+    await this.#clock.sleep(backoffDelayMs(this.#policy, this.#failures - 1), signal);
+  }
+}
+
 /** Runs an idempotent operation until it succeeds, fails for good, or the attempts are spent. */
 export async function retrying<T>(
   operation: () => Promise<T>,
   policy: RetryPolicy,
   signal?: AbortSignal,
 ): Promise<T> {
-  for (let attempt = 0; ; attempt++) {
+  const attempts = new Attempts(policy);
+  for (;;) {
     try {
       return await operation();
     } catch (thrown) {
       const error = DataStreamError.from(thrown);
-      if (!error.retryable || attempt + 1 >= policy.attempts) throw error;
-      await sleep(backoffDelayMs(policy, attempt), signal);
+      await attempts.after(error, error.retryable, signal);
     }
   }
 }

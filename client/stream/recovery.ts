@@ -1,20 +1,19 @@
 import type { DataStreamError } from "../../core/errors.ts";
-import { backoffDelayMs, sleep, type RetryPolicy } from "../backoff.ts";
+import { Attempts, type RetryPolicy } from "../backoff.ts";
 
 /** Whether and when an epoch is asked for again after a response that failed. */
 export class Recovery {
-  readonly #retry: RetryPolicy;
-  #failures = 0;
+  readonly #attempts: Attempts;
   /** Requests that broke off may still reach the session, and take the rank over from the one that followed them. */
   #astray = 0;
 
   constructor(retry: RetryPolicy) {
-    this.#retry = retry;
+    this.#attempts = new Attempts(retry);
   }
 
   /** A batch came. */
   progress(): void {
-    this.#failures = 0;
+    this.#attempts.progress();
   }
 
   /**
@@ -22,11 +21,9 @@ export class Recovery {
    * @throws the error itself when that is no use.
    */
   async after(error: DataStreamError, signal: AbortSignal): Promise<void> {
-    this.#failures += 1;
     const isOvertaken = error.code === "aborted" && this.#astray > 0;
     if (error.code === "unavailable") this.#astray += 1;
     if (isOvertaken) this.#astray -= 1;
-    if (!(error.retryable || isOvertaken) || this.#failures >= this.#retry.attempts) throw error;
-    await sleep(backoffDelayMs(this.#retry, this.#failures - 1), signal);
+    await this.#attempts.after(error, error.retryable || isOvertaken, signal);
   }
 }

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Attempts, retrying, type Clock } from "../../client/backoff.ts";
 import { DataStreamClient } from "../../client/client.ts";
 import { DataStreamError } from "../../core/errors.ts";
 
@@ -65,4 +66,48 @@ test("what must not happen twice is not tried again", async () => {
     code: "unavailable",
   });
   expect(calls).toBe(2);
+});
+
+/** Time that passes only while somebody sleeps. */
+function fakeClock(): Clock & { slept: number[] } {
+  let time = 0;
+  const slept: number[] = [];
+  return {
+    slept,
+    now: () => time,
+    sleep: (ms) => {
+      slept.push(ms);
+      time += ms;
+      return Promise.resolve();
+    },
+  };
+}
+
+test("patience outlasts the attempts, and ends", async () => {
+  const clock = fakeClock();
+  const gone = new DataStreamError("unavailable", "gone");
+  const policy = { attempts: 3, firstDelayMs: 200, maxDelayMs: 5_000, patienceMs: 30_000, clock };
+  await expect(retrying(() => Promise.reject(gone), policy)).rejects.toBe(gone);
+  expect(clock.now()).toBeGreaterThanOrEqual(30_000);
+  expect(clock.now()).toBeLessThan(35_000);
+  expect(Math.max(...clock.slept)).toBeLessThanOrEqual(5_000);
+});
+
+test("progress starts patience anew; what cannot pass is not waited for", async () => {
+  const clock = fakeClock();
+  const gone = new DataStreamError("unavailable", "gone");
+  const attempts = new Attempts({
+    attempts: 1,
+    firstDelayMs: 1_000,
+    maxDelayMs: 1_000,
+    patienceMs: 500,
+    clock,
+  });
+  for (let round = 0; round < 20; round++) {
+    await attempts.after(gone, true);
+    attempts.progress();
+  }
+  const before = clock.slept.length;
+  await expect(attempts.after(gone, false)).rejects.toBe(gone);
+  expect(clock.slept.length).toBe(before);
 });
