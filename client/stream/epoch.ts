@@ -10,16 +10,29 @@ import { batchPlanOf, segmentOf, type StreamRun } from "./run.ts";
 import type { BatchMessages } from "./source.ts";
 import { BatchVerifier, type ExpectedBatch } from "./verifier.ts";
 
-/** A batch whose items are not the manifest's, though all else of it is right. */
-class BadItems extends Error {
+/** What the checker of items threw for a batch of which all else is right. */
+class FailedCheck extends Error {
   readonly batch: ExpectedBatch;
-  readonly error: VerificationError;
+  readonly error: DataStreamError;
 
-  constructor(batch: ExpectedBatch, error: VerificationError) {
-    super(error.message, { cause: error });
+  constructor(batch: ExpectedBatch, thrown: unknown) {
+    const error = DataStreamError.from(thrown);
+    super(error.message, { cause: thrown });
     this.batch = batch;
     this.error = error;
   }
+
+  /** Whether other bytes may come when they are asked for again. */
+  get isAboutItems(): boolean {
+    return this.error instanceof VerificationError && this.error.mismatch.subject === "item";
+  }
+}
+
+export interface EpochEvents {
+  /** Batches of the epoch come under this lease from now on. */
+  onLease(lease: bigint): void;
+  /** The last message of the epoch arrived and is the expected one; its items are yet to be checked. */
+  onLastMessage(): void;
 }
 
 interface Response {
@@ -31,24 +44,20 @@ interface Response {
 export class EpochReceiver {
   readonly #run: StreamRun;
   readonly #begin: Begin;
+  readonly #events: EpochEvents;
   readonly #signal: AbortSignal;
   #startIndex: number;
   #verifier: BatchVerifier | undefined;
   #opening: Promise<Response> | undefined;
-  #lease: bigint | undefined;
 
   /** @param signal ends everything. */
-  constructor(run: StreamRun, begin: Begin, signal: AbortSignal) {
+  constructor(run: StreamRun, begin: Begin, events: EpochEvents, signal: AbortSignal) {
     this.#run = run;
     this.#begin = begin;
+    this.#events = events;
     this.#signal = signal;
     this.#startIndex = begin.startIndex;
     if (begin.batchIndex !== undefined) this.#expectFrom(begin.batchIndex);
-  }
-
-  /** Under which batches were received last; undefined before the first. */
-  get lease(): bigint | undefined {
-    return this.#lease;
   }
 
   /** Sends the first request already now; `receive` goes on with its answer, be it an error. */
@@ -60,18 +69,16 @@ export class EpochReceiver {
 
   /**
    * Yields the batches, each checked as a whole.
-   * @param onLastMessage called when the last message of the epoch arrived and is the expected one, before its items
-   *   are checked.
    * @throws VerificationError, or DataStreamError with the gateway's code.
    */
-  async *receive(onLastMessage: () => void): AsyncGenerator<ExpectedBatch, void, undefined> {
+  async *receive(): AsyncGenerator<ExpectedBatch, void, undefined> {
     const recovery = new Recovery(this.#run.retry);
     /** Of the batch that was asked for again last. */
     let refetched = { index: -1, times: 0 };
     while (!this.#isComplete) {
       let received = false;
       try {
-        for await (const batch of this.#response(onLastMessage)) {
+        for await (const batch of this.#response()) {
           received = true;
           recovery.progress();
           yield batch;
@@ -82,13 +89,13 @@ export class EpochReceiver {
           throw new DataStreamError("unavailable", "The gateway ended the stream without a batch.");
       } catch (thrown) {
         if (this.#signal.aborted) throw canceled();
-        if (thrown instanceof BadItems) {
-          const { batch, error } = thrown;
+        if (thrown instanceof FailedCheck) {
+          const { batch, error, isAboutItems } = thrown;
           refetched = {
             index: batch.index,
             times: refetched.index === batch.index ? refetched.times + 1 : 1,
           };
-          if (refetched.times > this.#run.refetches) throw error;
+          if (!isAboutItems || refetched.times > this.#run.refetches) throw error;
           this.#verifier?.returnTo(batch);
         } else await recovery.after(DataStreamError.from(thrown), this.#signal);
       }
@@ -101,12 +108,12 @@ export class EpochReceiver {
   }
 
   /** The batches of one response; whoever leaves gives the response up. */
-  async *#response(onLastMessage: () => void): AsyncGenerator<ExpectedBatch, void, undefined> {
+  async *#response(): AsyncGenerator<ExpectedBatch, void, undefined> {
     const opening = this.#opening ?? this.#request();
     this.#opening = undefined;
     const { messages, aborter } = await opening;
     try {
-      yield* overlapped(this.#expected(messages, onLastMessage), (batch) => this.#check(batch, aborter), {
+      yield* overlapped(this.#expected(messages), (batch) => this.#check(batch, aborter), {
         width: this.#run.concurrentChecks,
         drop: ({ message }) => this.#run.source.discard?.(message),
       });
@@ -116,10 +123,7 @@ export class EpochReceiver {
     }
   }
 
-  async *#expected(
-    messages: BatchMessages,
-    onLastMessage: () => void,
-  ): AsyncGenerator<ExpectedBatch, void, undefined> {
+  async *#expected(messages: BatchMessages): AsyncGenerator<ExpectedBatch, void, undefined> {
     for (;;) {
       const next = await messages.next();
       if (next.done === true) return;
@@ -133,8 +137,8 @@ export class EpochReceiver {
         this.#run.source.discard?.(message);
         throw error;
       }
-      this.#lease = message.lease;
-      if (batch.isLast) onLastMessage();
+      this.#events.onLease(message.lease);
+      if (batch.isLast) this.#events.onLastMessage();
       yield batch;
     }
   }
@@ -145,8 +149,7 @@ export class EpochReceiver {
     } catch (error) {
       // What is being received behind it is of no use, and must not be waited for.
       response.abort();
-      const isItem = error instanceof VerificationError && error.mismatch.subject === "item";
-      throw isItem ? new BadItems(batch, error) : error;
+      throw new FailedCheck(batch, error);
     }
   }
 

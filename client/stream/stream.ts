@@ -1,7 +1,7 @@
 import { canceled } from "../backoff.ts";
 import { Acknowledger } from "./acknowledger.ts";
 import type { Batch } from "./batch.ts";
-import { beginOf, nextEpoch } from "./begin.ts";
+import { beginOf, nextEpoch, type Begin } from "./begin.ts";
 import { EpochReceiver } from "./epoch.ts";
 import type { StreamOptions } from "./options.ts";
 import { Prefetch } from "./prefetch.ts";
@@ -48,7 +48,8 @@ class BatchStream {
   readonly #run: StreamRun;
   readonly #options: StreamOptions;
   readonly #acknowledger: Acknowledger;
-  readonly #epochs = new Map<number, EpochReceiver>();
+  /** Under which the batches of each epoch came last. */
+  readonly #leases = new Map<number, bigint>();
 
   constructor(run: StreamRun, options: StreamOptions) {
     this.#run = run;
@@ -59,7 +60,7 @@ class BatchStream {
   }
 
   acknowledge(batch: Batch, checkpoint: boolean): void {
-    const lease = this.#epochs.get(batch.epoch)?.lease;
+    const lease = this.#leases.get(batch.epoch);
     if (lease === undefined) return;
     const { epoch, index: batchIndex, transcriptHead } = batch;
     this.#acknowledger.push({ epoch, lease, batchIndex, transcriptHead, checkpoint });
@@ -72,13 +73,25 @@ class BatchStream {
   async *receive(signal: AbortSignal): AsyncGenerator<Batch, void, undefined> {
     let begin = beginOf(this.#options, this.#run.worldSize);
     const lastEpoch = begin.epoch + (this.#options.epochs ?? 1) - 1;
-    let receiver = new EpochReceiver(this.#run, begin, signal);
+    let next: EpochReceiver | undefined;
+    // The request for an epoch goes out as soon as nothing more comes of the one before.
+    const receiverOf = (epoch: Begin): EpochReceiver =>
+      new EpochReceiver(
+        this.#run,
+        epoch,
+        {
+          onLease: (lease) => this.#leases.set(epoch.epoch, lease),
+          onLastMessage: () => next?.open(),
+        },
+        signal,
+      );
+    let running = receiverOf(begin);
     for (;;) {
-      this.#epochs.set(begin.epoch, receiver);
-      for await (const batch of receiver.receive(() => undefined)) yield this.#batch(batch);
-      if (begin.epoch >= lastEpoch) return;
-      begin = nextEpoch(begin);
-      receiver = new EpochReceiver(this.#run, begin, signal);
+      const follows = begin.epoch < lastEpoch ? nextEpoch(begin) : undefined;
+      next = follows && receiverOf(follows);
+      for await (const batch of running.receive()) yield this.#batch(batch);
+      if (follows === undefined || next === undefined) return;
+      [begin, running] = [follows, next];
     }
   }
 

@@ -211,11 +211,12 @@ function checkLeases(receipt: Receipt, batchSize: number): void {
   const all = receipt.segments
     .flatMap((segment) => segment.leases.map((each) => ({ ...each, segment })))
     .toSorted((a, b) => a.lease - b.lease);
+  const latest = new Map<number, number>();
   all.forEach(({ lease, segment }, i) => {
-    const before = all[i - 1];
-    if (before === undefined) return;
-    if (before.lease === lease || before.segment.generation > segment.generation)
+    const { epoch, generation } = segment;
+    if (all[i - 1]?.lease === lease || (latest.get(epoch) ?? 0) > generation)
       throw contradiction(where(segment), `lease ${lease} is out of turn.`);
+    latest.set(epoch, generation);
   });
   const voids = voidedAcknowledgements(
     all.map((each) => ({

@@ -43,7 +43,7 @@ export function voidedAcknowledgements(
   const voids = new Map<number, VoidedAcknowledgement>();
   const rewinds = new Map<string, Limit>();
   const epochs = new Map<number, { running: Start; readonly later: Start[] }>();
-  // From the last to the first: a generation's leases all come before those of the next.
+  // From the last to the first: in an epoch a generation's leases all come before those of the next.
   for (const each of leases.toReversed()) {
     const { lease, generation, epoch, rank, worldSize, startIndex, firstBatch, acknowledged } = each;
     const known = epochs.get(epoch);

@@ -44,7 +44,10 @@ export interface LeaseHolder {
   readonly at: number;
 }
 
-/** A world of ranks. A new one voids every lease of the one before. */
+/**
+ * A world of ranks. A new one voids every lease of the one before: if its world size is another, in all epochs, else in
+ * those that it enters.
+ */
 export interface Generation {
   /** 1, 2, 3… */
   readonly number: number;

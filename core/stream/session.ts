@@ -79,6 +79,8 @@ export const CHECKPOINTS_KEPT = 64;
  *
  * - The first request fixes the parameters.
  * - A request that names a batch to resume at is taken by its word: its world size and start become those of the session.
+ * - Epochs do not disturb each other: a rank may attach to the next one while what was sent of this one is not yet
+ *   acknowledged, and a generation goes on in the epochs that no later one entered, unless the world size changed.
  * - Otherwise it joins the running generation, and goes on after the rank's last acknowledged batch. If it comes
  *   with another world size, a new generation begins at the last checkpoint that all ranks declared, else after
  *   the last batch that all acknowledged. A start other than the one that the session was asked for before is
@@ -125,7 +127,7 @@ export function attach(records: SessionRecords, request: AttachRequest): Attachm
  * @throws `aborted` when another request holds the rank, `data_loss` when the batches are not those of before.
  */
 export function recordWindow(records: SessionRecords, window: WindowRecord): void {
-  const start = currentStart(records, window.epoch);
+  const start = runningStart(records, window.epoch);
   const cursor = start && records.cursor({ ...window, generation: start.generation.number });
   if (start === undefined || cursor?.lease !== window.lease || start.startIndex !== window.startIndex)
     throw new DataStreamError(
@@ -156,7 +158,7 @@ export function recordWindow(records: SessionRecords, window: WindowRecord): voi
  */
 export function acknowledge(records: SessionRecords, ack: Acknowledgement): number {
   const { shape } = records.fixed() ?? unknownStream();
-  const start = currentStart(records, ack.epoch);
+  const start = runningStart(records, ack.epoch);
   const place = { generation: start?.generation.number ?? 0, epoch: ack.epoch, rank: ack.rank };
   const cursor = start && records.cursor(place);
   if (start === undefined || cursor?.lease !== ack.lease)
@@ -215,7 +217,7 @@ function findStart(records: SessionRecords, request: AttachRequest): { start: Ep
   const { epoch, worldSize, startIndex } = request;
   const isLiteral = request.resumeBatch !== undefined;
   const current = records.generation();
-  const running = current?.worldSize === worldSize ? records.epochStart(current.number, epoch) : undefined;
+  const running = current?.worldSize === worldSize ? runningStart(records, epoch) : undefined;
   if (
     running !== undefined &&
     (running.startIndex === startIndex || (!isLiteral && running.requestedStart === startIndex))
@@ -241,10 +243,10 @@ function enter(records: SessionRecords, start: EpochStart): void {
   records.addEpochStart(start);
 }
 
-/** Where the current generation began the epoch, if it entered it. */
-function currentStart(records: SessionRecords, epoch: number): EpochStart | undefined {
-  const current = records.generation();
-  return current && records.epochStart(current.number, epoch);
+/** Where the latest generation that entered the epoch began it, as long as its world size is the current one. */
+function runningStart(records: SessionRecords, epoch: number): EpochStart | undefined {
+  const latest = records.latestEpochStart(epoch);
+  return latest?.generation.worldSize === records.generation()?.worldSize ? latest : undefined;
 }
 
 function planOf(shape: StreamShape, segment: Segment): BatchPlan {

@@ -7,6 +7,7 @@ import type { StreamOptions } from "../../client/stream/options.ts";
 import { fetchSource, type BatchMessages, type BatchSource } from "../../client/stream/source.ts";
 import { VerificationError } from "../../client/verification-error.ts";
 import { toHex } from "../../core/bytes.ts";
+import { DataStreamError } from "../../core/errors.ts";
 import type { Blake3 } from "../../core/ports.ts";
 import { loadKernels } from "../../kernels/index.ts";
 import type { BatchResponse } from "../../proto/index.ts";
@@ -147,6 +148,18 @@ describe("a checker of the consumer's own", () => {
     });
     expect(batches).toEqual([0]);
     expect(error).toMatchObject({ code: "internal", cause: failure });
+    expect(double.requests).toHaveLength(1);
+  });
+
+  test("is not asked again for a failure of its own that would pass", async () => {
+    const { double, client } = setUp();
+    const failure = new DataStreamError("unavailable", "The worker is gone.");
+    const { batches, error } = await received(client, {
+      checkItems: ({ index }) => (index === 1 ? Promise.reject(failure) : Promise.resolve()),
+      concurrentChecks: 2,
+    });
+    expect(batches).toEqual([0]);
+    expect(error).toBe(failure);
     expect(double.requests).toHaveLength(1);
   });
 

@@ -100,7 +100,7 @@ export function play(records: SessionRecords, history: History): Standing {
           ...(action === "resume" && { resumeBatch: amount }),
         });
         const segment = { epoch, rank, worldSize, startIndex: answer.startIndex };
-        const generation = records.generation()?.number ?? 0;
+        const generation = records.latestEpochStart(epoch)?.generation.number ?? 0;
         const place = [generation, epoch, rank].join();
         if (!entered.has(`${generation},${epoch}`)) takeBack(standing, segment);
         entered.add(`${generation},${epoch}`);

@@ -127,6 +127,16 @@ describe("ends", () => {
     expect(await stream(dataset, { streamId, startIndex: 3, epochs: 2 })).toHaveLength(3);
   });
 
+  test("epochs that overlap are acknowledged each to its end", async () => {
+    const dataset = await create(noiseFiles(30, () => 50));
+    const streamId = randomUUID();
+    const position = { epoch: 0, start_index: 0, batch_index: 0, world_size: 1, batch_size: 4 };
+    // Every batch of an epoch is received before the first of them is acknowledged.
+    const options = { streamId, epochs: 3, prefetchBatches: 12 };
+    expect(await stream(dataset, { ...options, position })).toHaveLength(24);
+    expect(await stream(dataset, options)).toEqual([]);
+  });
+
   test("a stream of one processing does not go on with another", async () => {
     const dataset = await create(noiseFiles(8, () => 50));
     const [one, other] = [1, 2].map((mark) => new Uint8Array(32).fill(mark)) as [Uint8Array, Uint8Array];

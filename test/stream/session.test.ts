@@ -10,7 +10,7 @@ import {
   type AttachRequest,
   type Attachment,
 } from "../../core/stream/session.ts";
-import type { Segment, SessionRecords, StreamShape } from "../../core/stream/session-records.ts";
+import type { EpochStart, Segment, SessionRecords, StreamShape } from "../../core/stream/session-records.ts";
 import { blake3 } from "../core/blake3.ts";
 import { MemoryRecords, sqliteRecords } from "./records.ts";
 
@@ -243,6 +243,21 @@ describe.each([
     expect(attach(records, request({ epoch: 0, worldSize: 2 })).startIndex).toBe(100);
   });
 
+  test("takes acknowledgements of an epoch that a rank is past, also when the next one began anew", () => {
+    const records = create();
+    // An earlier run of this world had gone on in the middle of epoch 1.
+    send(records, { epoch: 1, startIndex: 40, resumeBatch: 0 }, 1);
+    const epoch0 = send(records, { resumeBatch: 0 }, 20);
+    const epoch1 = send(records, { epoch: 1, resumeBatch: 0 }, 1);
+    expect(epoch1.attachment.startIndex).toBe(0);
+    expect(ack(records, epoch0, 19)).toBe(20);
+    expect(ack(records, epoch1, 0)).toBe(1);
+    expect(attach(records, request()).nextBatch).toBe(20);
+    // Another world size takes both.
+    attach(records, request({ epoch: 1, worldSize: 2 }));
+    expect(codeOf(() => ack(records, epoch0, 19))).toBe("failed_precondition");
+  });
+
   test("remembers only the last checkpoints", () => {
     const records = create();
     const place = { generation: 1, epoch: 0, rank: 0 };
@@ -438,6 +453,89 @@ describe("a run of several ranks that crashes", () => {
         checkpoint();
         expect(counted).toEqual(Array<number>(count).fill(1));
       }),
+    );
+  });
+});
+
+describe("ranks that ask for the next epoch as soon as they have one", () => {
+  const EPOCHS = 3;
+  const stale = fc.record({
+    rank: fc.nat(2),
+    worldSize: fc.integer({ min: 1, max: 3 }),
+    epoch: fc.nat(EPOCHS - 1),
+    startIndex: fc.constantFrom(0, 0, 5, 12),
+    sent: fc.nat(3),
+  });
+  const event = fc.record({
+    kind: fc.constantFrom("send", "send", "acknowledge", "reconnect"),
+    rank: fc.nat(2),
+  });
+
+  interface Epoch extends Rank {
+    acknowledged: number;
+  }
+
+  /** Whatever earlier runs left behind, and however far one rank is ahead of the others. */
+  test("have every acknowledgement of the one before taken", () => {
+    fc.assert(
+      fc.property(
+        fc.array(stale, { maxLength: 6 }),
+        fc.integer({ min: 1, max: 3 }),
+        fc.constantFrom(0, 5, 7),
+        fc.array(event, { maxLength: 60 }),
+        (before, worldSize, start, events) => {
+          const records: SessionRecords = sqliteRecords().records;
+          const shape: StreamShape = { count: 23, batchSize: 2, tail: "short" };
+          for (const { sent, ...fields } of before)
+            if (fields.rank < fields.worldSize) send(records, { shape, resumeBatch: 0, ...fields }, sent);
+
+          const totalOf = ({ segment }: Rank): number =>
+            totalBatches({ ...shape, worldSize, rank: segment.rank, start: segment.startIndex });
+          const enter = (rank: number, epoch: number, resumeBatch = 0): Epoch => {
+            const startIndex = epoch === 0 ? start : 0;
+            const stream = send(records, { shape, rank, worldSize, epoch, startIndex, resumeBatch }, 0);
+            expect(stream.attachment).toMatchObject({ startIndex, nextBatch: resumeBatch });
+            return { ...stream, next: resumeBatch, acknowledged: 0 };
+          };
+          const ranks = Array.from({ length: worldSize }, (_, rank) => [enter(rank, 0)]);
+          const step = (rank: number, kind: string): boolean => {
+            const epochs = ranks[rank] as Epoch[];
+            const newest = epochs.at(-1) as Epoch;
+            const waiting = epochs.find((each) => each.acknowledged < each.next);
+            if (kind === "send") {
+              if (newest.next === totalOf(newest)) return false;
+              const { segment, attachment } = newest;
+              const heads = headsOf(segment, newest.next, 1);
+              recordWindow(records, { ...segment, lease: attachment.lease, firstBatch: newest.next, heads });
+              newest.next++;
+              if (newest.next === totalOf(newest) && epochs.length < EPOCHS)
+                epochs.push(enter(rank, epochs.length));
+            } else if (kind === "acknowledge") {
+              if (waiting === undefined) return false;
+              ack(records, waiting, waiting.acknowledged);
+              waiting.acknowledged++;
+            } else {
+              const { acknowledged } = newest;
+              epochs[epochs.length - 1] = { ...enter(rank, epochs.length - 1, newest.next), acknowledged };
+            }
+            return true;
+          };
+          for (const { kind, rank } of events) if (rank < worldSize) step(rank, kind);
+          for (const rank of ranks.keys())
+            while (step(rank, "send") || step(rank, "acknowledge")) expect(ranks[rank]).toBeDefined();
+
+          for (const [rank, epochs] of ranks.entries()) {
+            expect(epochs).toHaveLength(EPOCHS);
+            for (const [epoch, { segment, acknowledged }] of epochs.entries()) {
+              const { generation, ...there } = records.latestEpochStart(epoch) as EpochStart;
+              expect(there.startIndex).toBe(segment.startIndex);
+              const place = { generation: generation.number, epoch, rank };
+              expect(records.cursor(place)?.acknowledged).toBe(acknowledged);
+              expect(acknowledged).toBe(totalOf(epochs[epoch] as Epoch));
+            }
+          }
+        },
+      ),
     );
   });
 });
