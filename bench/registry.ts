@@ -11,4 +11,5 @@ export const registry: Readonly<Record<string, () => Promise<BenchModule>>> = {
   "stream.verified": () => import("./stream/verified.ts"),
   "stream.degraded": () => import("./stream/degraded.ts"),
   "stream.peak_memory": () => import("./stream/peak-memory.ts"),
+  "companion.receive": () => import("./companion/receive.ts"),
 };

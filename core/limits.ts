@@ -278,7 +278,7 @@ export const RING_MAX_BYTES: number = 64 * 1024 * MIB;
 export const RECEIVE_POOL_BYTES: number = 128 * MIB;
 /** Messages received ahead of who takes them; beyond it the socket waits. A single one may be larger. */
 export const RECEIVE_AHEAD_BYTES: number = 8 * MIB;
-/** Sockets are read into one buffer of this size, which stays in the processor's cache. */
+/** Sockets are read into one buffer of this size, which stays in the processor's cache, where what comes has no place of its own yet. */
 export const RECEIVE_BUFFER_BYTES: number = 256 * KIB;
 /** A gateway that sends nothing for so long is taken for dead: longer than it may wait for memory or heal an item. */
 export const RECEIVE_IDLE_MS: number = 60_000;
@@ -314,3 +314,5 @@ export const PROCESSING_MAX_SIDE: number = 8_192;
 export const DECODE_THREADS_MAX: number = 256;
 /** Kernel memory of such a thread: an image before and after, rows and weights between. Pages that stay unused cost nothing. */
 export const DECODE_HEAP_BYTES: number = 2 * IMAGE_MAX_BYTES + 32 * MIB;
+/** Streams of one companion: each holds a ring, a pool of messages and a connection. */
+export const COMPANION_STREAMS_MAX: number = 256;

@@ -24,7 +24,7 @@ export interface Flow {
 type Next = IteratorResult<BatchResponse, StreamEnd>;
 
 /**
- * Cuts a body into the messages of Connect's streaming envelopes, each copied once, into a buffer of the pool. It takes
+ * Cuts a body into the messages of Connect's streaming envelopes, each in a buffer of the pool. It takes
  * nothing while the pool has no room, or when enough messages wait for their reader.
  */
 export class BatchReceiver implements BodySink {
@@ -61,6 +61,15 @@ export class BatchReceiver implements BodySink {
       this.#advance();
     }
     return bytes.byteLength;
+  }
+
+  window(): Uint8Array | undefined {
+    return this.#pooled === undefined ? undefined : this.#target.subarray(this.#filled);
+  }
+
+  wrote(count: number): void {
+    this.#filled += count;
+    this.#advance();
   }
 
   end(): void {

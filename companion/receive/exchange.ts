@@ -20,12 +20,20 @@ export interface ExchangeOptions {
 export interface BodySink {
   /** Takes bytes that are valid during the call; returns how many. Fewer than given pauses the socket until `resume`. */
   take(bytes: Uint8Array): number;
+  /** Where the next bytes of the body belong, if they may be written there at once: as many as follow without a gap. */
+  window?(): Uint8Array | undefined;
+  /** So many bytes of the body were written to the window. */
+  wrote?(count: number): void;
   end(): void;
   fail(error: DataStreamError): void;
 }
 
+/** Below this a read into the window moves too little to pay for itself. */
+const WINDOW_MIN_BYTES = RECEIVE_BUFFER_BYTES / 4;
+
 /**
- * One POST over a connection of its own (HTTP/1.1 over TCP or TLS), read into one buffer that is used again and again.
+ * One POST over a connection of its own (HTTP/1.1 over TCP or TLS). It is read into one buffer that is used again and
+ * again, or where the sink knows what follows, to where it belongs, without a copy.
  * Which of a name's addresses answers first is found by `net`.
  */
 export class Exchange {
@@ -34,6 +42,9 @@ export class Exchange {
   readonly #reader: ResponseReader;
   readonly #head: PromiseWithResolvers<ResponseHead> = Promise.withResolvers();
   readonly #idle: NodeJS.Timeout;
+  readonly #buffer = new Uint8Array(RECEIVE_BUFFER_BYTES);
+  /** The sink's memory that the socket reads into now. */
+  #window: Uint8Array | undefined;
   /** What came and the sink did not take yet. TLS still decrypts what it holds when the socket is paused. */
   readonly #kept: Uint8Array[] = [];
   #sink: BodySink | undefined;
@@ -50,8 +61,8 @@ export class Exchange {
       body: (bytes) => this.#sink?.take(bytes) ?? 0,
     });
     this.#socket = open(options, {
-      buffer: new Uint8Array(RECEIVE_BUFFER_BYTES),
-      callback: (count, buffer) => this.#received(buffer.subarray(0, count)),
+      buffer: () => this.#nextBuffer(),
+      callback: (count, buffer) => this.#received(buffer, count),
     });
     this.#idle = setTimeout(() => {
       // Nothing is expected while nothing is read.
@@ -115,18 +126,44 @@ export class Exchange {
 
   readonly #onAbort = (): void => this.#fail(canceled());
 
+  /** Where the socket reads to next; it asks after each read. */
+  #nextBuffer(): Uint8Array {
+    this.#window = undefined;
+    if (this.#closed || this.#kept.length > 0) return this.#buffer;
+    const left = this.#reader.bodyLeft;
+    const window = left < WINDOW_MIN_BYTES ? undefined : this.#sink?.window?.();
+    if (window === undefined || window.byteLength < WINDOW_MIN_BYTES) return this.#buffer;
+    this.#window = left < window.byteLength ? window.subarray(0, left) : window;
+    return this.#window;
+  }
+
   /** Whether the socket shall read on. */
-  #received(piece: Uint8Array): boolean {
+  #received(buffer: Uint8Array, count: number): boolean {
     if (this.#closed) return false;
-    const taken = this.#kept.length > 0 ? 0 : this.#push(piece);
+    const taken = buffer === this.#window ? this.#wrote(count) : this.#taken(buffer.subarray(0, count));
     if (this.#closed) return false;
-    if (taken === piece.byteLength) {
+    if (taken === count) {
       this.#idle.refresh();
       return true;
     }
-    this.#kept.push(piece.slice(taken));
+    this.#kept.push(buffer.slice(taken, count));
     this.#paused = true;
     return false;
+  }
+
+  #taken(piece: Uint8Array): number {
+    return this.#kept.length > 0 ? 0 : this.#push(piece);
+  }
+
+  #wrote(count: number): number {
+    try {
+      this.#reader.skipBody(count);
+      this.#sink?.wrote?.(count);
+      if (this.#reader.done) this.#finish();
+    } catch (thrown) {
+      this.#fail(DataStreamError.from(thrown));
+    }
+    return count;
   }
 
   #push(piece: Uint8Array): number {

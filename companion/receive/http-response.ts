@@ -51,6 +51,17 @@ export class ResponseReader {
     return this.#state === "done";
   }
 
+  /** Bytes of the body that follow without anything between; 0 outside of it. */
+  get bodyLeft(): number {
+    return this.#state === "length" || this.#state === "close" ? this.#left : 0;
+  }
+
+  /** So many bytes of `bodyLeft` took another way to the sink. */
+  skipBody(count: number): void {
+    this.#left -= count;
+    if (this.#left === 0) this.#state = this.#chunked ? "chunk-end" : "done";
+  }
+
   /**
    * Takes bytes; returns how many. Fewer than given where the sink stopped, which gets the rest when it comes again,
    * or where the answer is complete.
@@ -62,9 +73,8 @@ export class ResponseReader {
       if (this.#state === "length" || this.#state === "close") {
         const offered = bytes.subarray(at, at + Math.min(this.#left, bytes.byteLength - at));
         const taken = this.#sink.body(offered);
-        this.#left -= taken;
+        this.skipBody(taken);
         at += taken;
-        if (this.#left === 0) this.#state = this.#chunked ? "chunk-end" : "done";
         if (taken < offered.byteLength) return at;
       } else {
         at = this.#takeLine(bytes, at);

@@ -22,7 +22,7 @@ export interface SocketSourceOptions {
 }
 
 /**
- * Streams over a socket of our own: about three times as many bytes a CPU second as fetch or connect-node, and into
+ * Streams over a socket of our own: several times as many bytes a CPU second as fetch or connect-node, and into
  * memory that worker threads share. Messages are views of pooled memory: `messageBuffer` tells where they lie, and each
  * is given back with `releaseMessage` when its batch is done with. Messages ahead of their reader are few; then the
  * socket waits.

@@ -10,8 +10,9 @@ import { keyPairOf } from "../../../core/trust/ed25519.ts";
 import { utf8 } from "../../../core/text.ts";
 import { BatchResponseSchema, StreamBatchesRequestSchema, type BatchResponse } from "../../../proto/index.ts";
 import { createCertificate } from "../../../scripts/certificates.ts";
+import { noise } from "../../stream/fixture.ts";
 import { startRawServer, type RawServer } from "./raw-server.ts";
-import { answer, envelope, streamBody } from "./wire.ts";
+import { answer, envelope, streamBody, type Framing } from "./wire.ts";
 
 const MIB = 1024 * 1024;
 let server: RawServer | undefined;
@@ -45,7 +46,7 @@ async function all(messages: BatchMessages): Promise<BatchResponse[]> {
 }
 
 function batchOf(index: number, itemBytes: number): BatchResponse {
-  const items = [new Uint8Array(itemBytes).fill(index + 1), Uint8Array.of(index)];
+  const items = [noise(itemBytes, index), Uint8Array.of(index)];
   return create(BatchResponseSchema, { batchIndex: BigInt(index), items, streamId: "run" });
 }
 
@@ -58,8 +59,7 @@ function expectBatches(messages: readonly BatchResponse[], itemBytes: number): v
     expect(buffer).toBeInstanceOf(SharedArrayBuffer);
     expect(offsets).toEqual([item.byteOffset, last.byteOffset]);
     expect(bytes.byteLength).toBeGreaterThan(itemBytes);
-    expect(item.byteLength).toBe(itemBytes);
-    expect(item.every((byte) => byte === index + 1)).toBe(true);
+    expect(Buffer.compare(item, noise(itemBytes, index))).toBe(0);
     expect([...last]).toEqual([index]);
   }
 }
@@ -77,6 +77,29 @@ test("messages of megabytes come into shared memory, and the request says who as
     "connection: close",
   ])
     expect(requests[0]?.split("\r\n")).toContain(line);
+});
+
+const pieces = (...sizes: number[]): Framing => ({ by: "chunks", sizes, extension: "", trailer: "" });
+
+test.each<[string, Framing]>([
+  ["chunks of a megabyte", pieces(MIB)],
+  ["chunks of all sizes", pieces(200_000, 1, 300_001, 65_536, 17)],
+  ["a length", { by: "length" }],
+  ["the end of the connection", { by: "close" }],
+])("bytes come to their place when the answer is framed by %s", async (_name, framing) => {
+  const sizes = [1.2e6, 10, 3.3e6, 65_536 - 30, 700_001];
+  const { url } = await serve(answer(streamBody(sizes.map((size, index) => batchOf(index, size))), framing));
+  const messages = await all(await open(url));
+  expect(messages).toHaveLength(sizes.length);
+  for (const [index, size] of sizes.entries())
+    expect(Buffer.compare(messages[index]?.items[0] as Uint8Array, noise(size, index))).toBe(0);
+});
+
+test("an answer that ends with a message, and not with the end of the stream, is cut short", async () => {
+  const body = streamBody([batchOf(0, MIB)]).subarray(0, -7);
+  server = await startRawServer((socket) => void socket.write(answer(body, { by: "length" })));
+  await expect(all(await open(server.url))).rejects.toMatchObject({ code: "unavailable" });
+  await server.closed();
 });
 
 test("a base path is kept, and a node's key proves the very address", async () => {
@@ -118,8 +141,7 @@ test("a full pool stops the socket until messages are released", async () => {
   const held: BatchResponse[] = [];
   let seen = 0;
   for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
-    expect(next.value.batchIndex).toBe(BigInt(seen++));
-    expect(next.value.items[0]?.every((byte) => byte === seen)).toBe(true);
+    expect(Buffer.compare(next.value.items[0] as Uint8Array, noise(2 * MIB, seen++))).toBe(0);
     expect(pool.heldBytes).toBeLessThanOrEqual(6 * MIB);
     held.push(next.value);
     if (held.length === 2) for (const message of held.splice(0)) releaseMessage(message);
@@ -312,7 +334,7 @@ describe("TLS", () => {
       const messages = await open(address, { pool, tls: { ca } });
       for (let i = 0; i < batches.length; i++) {
         const { value } = (await messages.next()) as { value: BatchResponse };
-        expect(value.items[0]?.every((byte) => byte === i + 1)).toBe(true);
+        expect(Buffer.compare(value.items[0] as Uint8Array, noise(2 * MIB, i))).toBe(0);
         releaseMessage(value);
       }
       expect((await messages.next()).done).toBe(true);
