@@ -3,12 +3,16 @@ import { Prefetch } from "../client/stream/prefetch.ts";
 import type { Batch } from "../client/stream/batch.ts";
 import type { StreamOptions } from "../client/stream/options.ts";
 import { toHex } from "../core/bytes.ts";
+import type { DatasetSchema } from "../core/dataset/schema.ts";
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
-import { SLOTS_DEFAULT } from "../core/limits.ts";
-import { decoderFor, type Decoder } from "./decode/decoder.ts";
+import { DECODE_HEAP_BYTES, SLOTS_DEFAULT } from "../core/limits.ts";
+import { type Kernels, loadKernels } from "../kernels/index.ts";
+import type { EncodedItem } from "./decode/item.ts";
+import { type ItemDecoder, itemDecoder } from "./decode/item-decoder.ts";
+import { type OutputFormat, outputFormat } from "./decode/output-format.ts";
 import { hostMemory, type DeviceBackend } from "./device.ts";
 import { SlotRing, type Slot } from "./slot-ring.ts";
-import { itemBytes, tensorArray, type ItemFormat, type TensorArray, type TensorLayout } from "./tensor.ts";
+import { tensorArray, type ItemFormat, type TensorArray, type TensorLayout } from "./tensor.ts";
 
 /** A verified and decoded batch in one contiguous tensor. */
 export interface TensorBatch {
@@ -46,7 +50,8 @@ export async function* streamTensors(
     throw invalidArgument("slots", "must be a whole number of at least 2.");
   const dataset = await client.openDataset(options.dataset, options.accessToken);
   const filler = new Filler(
-    decoderFor(dataset.schema),
+    dataset.schema,
+    await loadKernels({ heapBytes: DECODE_HEAP_BYTES }),
     options.backend ?? hostMemory,
     slots,
     options.batchSize,
@@ -83,23 +88,32 @@ export async function* streamTensors(
 interface Filled {
   readonly batch: Batch;
   readonly slot: Slot;
-  readonly format: ItemFormat;
+  readonly format: OutputFormat;
 }
 
 class Filler {
-  readonly #decoder: Decoder;
+  readonly #schema: DatasetSchema;
+  readonly #kernels: Kernels;
   readonly #backend: DeviceBackend;
   readonly #slots: number;
   readonly #batchSize: number;
   readonly #kept = new Set<Slot>();
   /** Filled, and not given back. */
   readonly #filled = new Set<Slot>();
-  #format: ItemFormat | undefined;
+  #format: OutputFormat | undefined;
+  #decoder: ItemDecoder | undefined;
   #ring: SlotRing | undefined;
   #last: Batch | undefined;
 
-  constructor(decoder: Decoder, backend: DeviceBackend, slots: number, batchSize: number) {
-    this.#decoder = decoder;
+  constructor(
+    schema: DatasetSchema,
+    kernels: Kernels,
+    backend: DeviceBackend,
+    slots: number,
+    batchSize: number,
+  ) {
+    this.#schema = schema;
+    this.#kernels = kernels;
     this.#backend = backend;
     this.#slots = slots;
     this.#batchSize = batchSize;
@@ -108,8 +122,8 @@ class Filler {
   async *fill(batches: AsyncIterable<Batch>): AsyncGenerator<Filled, void, undefined> {
     for await (const batch of batches) {
       const first = { path: batch.paths[0] as string, bytes: batch.items[0] as Uint8Array };
-      const format = (this.#format ??= this.#decoder.format(first));
-      this.#ring ??= new SlotRing(this.#backend, this.#slots, itemBytes(format) * this.#batchSize);
+      const format = (this.#format ??= this.#tensorFormat(first));
+      this.#ring ??= new SlotRing(this.#backend, this.#slots, format.itemBytes * this.#batchSize);
       const slot = await this.#ring.acquire();
       try {
         await this.#decodeInto(slot, batch, format);
@@ -123,11 +137,22 @@ class Filler {
     }
   }
 
-  async #decodeInto(slot: Slot, batch: Batch, format: ItemFormat): Promise<void> {
-    const size = itemBytes(format);
+  #tensorFormat(first: EncodedItem): OutputFormat {
+    const format = outputFormat(this.#schema, undefined, first);
+    if (format.kind === "tensor") return format;
+    throw invalidArgument(
+      "schema.format",
+      `is ${this.#schema.format}, which does not become a tensor. Stream the bytes instead.`,
+    );
+  }
+
+  async #decodeInto(slot: Slot, batch: Batch, format: OutputFormat): Promise<void> {
+    const size = format.itemBytes;
+    const decoder = (this.#decoder ??= itemDecoder(format, undefined, this.#kernels));
     for (const [i, bytes] of batch.items.entries()) {
       const into = slot.buffer.host.subarray(i * size, (i + 1) * size);
-      this.#decoder.decode({ path: batch.paths[i] as string, bytes }, format, into);
+      const key = { seed: 0n, epoch: batch.epoch, itemIndex: batch.indices[i] as number };
+      decoder.decode({ path: batch.paths[i] as string, bytes }, key, into);
     }
     await slot.buffer.publish(batch.items.length * size);
   }
@@ -182,7 +207,7 @@ function tensorBatch({ batch, slot, format }: Filled, filler: Filler): TensorBat
   const { host } = slot.buffer;
   const count = batch.items.length;
   return {
-    data: tensorArray(format.dtype, host.buffer, host.byteOffset, count * itemBytes(format)),
+    data: tensorArray(format.dtype, host.buffer, host.byteOffset, count * format.itemBytes),
     shape: [count, ...format.shape],
     dtype: format.dtype,
     layout: format.layout,

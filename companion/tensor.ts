@@ -29,8 +29,8 @@ export type TensorArray =
   | BigInt64Array
   | Float64Array;
 
-/** Order of a tensor's dimensions: N items, height, width, channels; or N items and the schema's own dimensions. */
-export type TensorLayout = "NHWC" | "N…";
+/** Order of a tensor's dimensions: N items, height, width, channels (or channels first); or N items and the schema's own dimensions. */
+export type TensorLayout = "NHWC" | "NCHW" | "N…";
 
 /** Shape, type and layout of one item; a batch has N before the shape. Little-endian, contiguous. */
 export interface ItemFormat {

@@ -66,14 +66,12 @@ export function stagesOf(
   return [...stages, last];
 }
 
-/** The size that every image of any size, or of the given one, ends in; undefined where it depends on the image. */
-export function sizeAfter(processing: Processing | undefined, before: Size | undefined): Size | undefined {
+/** The size that an image of a given one ends in. */
+export function sizeAfter(processing: Processing | undefined, before: Size): Size {
   let size = before;
   for (const step of processing?.steps ?? []) {
+    if (step.op === "resize") size = resized(size, step.size, "schema.shape");
     if (step.op === "center_crop" || step.op === "random_resized_crop") size = step.size;
-    if (step.op !== "resize") continue;
-    if (typeof step.size !== "number") size = step.size;
-    else if (size !== undefined) size = resized(size, step.size, "schema.shape");
   }
   return size;
 }

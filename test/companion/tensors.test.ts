@@ -1,10 +1,8 @@
 import { encode } from "fast-png";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { DataStreamClient } from "../../client/client.ts";
-import { decoderFor } from "../../companion/decode/decoder.ts";
 import { hostMemory, type DeviceBackend } from "../../companion/device.ts";
 import { SlotRing } from "../../companion/slot-ring.ts";
-import { itemBytes } from "../../companion/tensor.ts";
 import { streamTensors, type TensorBatch } from "../../companion/tensor-stream.ts";
 import { toHex } from "../../core/bytes.ts";
 import { parseSchema, schemaHash, withClasses } from "../../core/dataset/schema.ts";
@@ -213,47 +211,6 @@ test("raw items keep their dtype, and a wrong length is refused", async () => {
     for await (const batch of streamTensors(short.client, { dataset: "letters", batchSize: 5 })) void batch;
   };
   await expect(run()).rejects.toThrow(/x\/0\.raw: has 23 bytes; shape 2×3 of float32 takes 24/);
-});
-
-describe("PNG decoding", () => {
-  const decode = (bytes: Uint8Array): { shape: readonly number[]; dtype: string; data: Uint8Array } => {
-    const decoder = decoderFor(parseSchema({ type: "image", format: "png" }));
-    const item = { path: "i.png", bytes };
-    const format = decoder.format(item);
-    const into = new Uint8Array(itemBytes(format));
-    decoder.decode(item, format, into);
-    return { shape: format.shape, dtype: format.dtype, data: into };
-  };
-
-  test.each([1, 2, 3, 4] as const)("%s channels of 8 bits", (channels) => {
-    const data = Uint8Array.from({ length: 3 * 2 * channels }, (_, i) => i * 9);
-    expect(decode(encode({ width: 3, height: 2, data, depth: 8, channels }))).toEqual({
-      shape: [2, 3, channels],
-      dtype: "uint8",
-      data,
-    });
-  });
-
-  test("16 bits stay 16 bits", () => {
-    const data = Uint16Array.from([0, 1000, 65535, 4]);
-    const decoded = decode(encode({ width: 2, height: 2, data, depth: 16, channels: 1 }));
-    expect(decoded).toMatchObject({ shape: [2, 2, 1], dtype: "uint16" });
-    expect(new Uint16Array(decoded.data.buffer)).toEqual(data);
-  });
-
-  test("one bit a pixel, rows padded to bytes", () => {
-    // 10 pixels a row: 2 bytes, the last 6 bits of padding set to show that they are passed over.
-    const packed = Uint8Array.of(0b10110010, 0b01111111, 0b01001101, 0b10111111);
-    const decoded = decode(encode({ width: 10, height: 2, data: packed, depth: 1, channels: 1 }));
-    expect(decoded.shape).toEqual([2, 10, 1]);
-    expect([...decoded.data].map((sample) => sample / 255)).toEqual([
-      1, 0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0,
-    ]);
-  });
-});
-
-test("a format that is no tensor is refused at the start", () => {
-  expect(() => decoderFor(parseSchema({ type: "audio", format: "flac" }))).toThrow(/flac/);
 });
 
 test("the slot ring lends each buffer to one at a time, and frees all of them", async () => {
