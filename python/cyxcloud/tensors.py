@@ -1,0 +1,87 @@
+"""Memory of a batch as a tensor of whichever framework there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from .errors import FailedPreconditionError
+
+#: What torch before 2.3 cannot hold is widened, with a copy.
+_WIDER = {"uint16": "int32", "uint32": "int64"}
+
+
+@lru_cache(maxsize=1)
+def default_framework() -> str:
+    """torch where it is installed, else numpy, else plain memory views."""
+    for name in ("torch", "numpy"):
+        if name in sys.modules or importlib.util.find_spec(name) is not None:
+            return name
+    return "memoryview"
+
+
+def as_tensor(array: Any, framework: str, device: str | None = None) -> Any:
+    """
+    :param array: a `RingArray`, or the same on a device.
+    :returns: a tensor over the same memory, unless `device` asks for another place or the framework lacks the type.
+    """
+    if framework == "torch":
+        return _torch_tensor(array, device)
+    if device not in (None, "cpu"):
+        raise FailedPreconditionError(f"{framework} arrays are in host memory, not on {device}.", {"field": "device"})
+    return _numpy_array(array) if framework == "numpy" else array.memoryview()
+
+
+def integers(values: Sequence[int], framework: str, device: str | None = None) -> Any:
+    """64-bit integers of the framework, as its losses and indexing want them; always a copy."""
+    if framework == "torch":
+        import torch
+
+        return torch.tensor(values, dtype=torch.int64, device=device)
+    if framework == "numpy":
+        import numpy
+
+        return numpy.array(values, dtype=numpy.int64)
+    return list(values)
+
+
+def copy_of(tensor: Any, framework: str) -> Any:
+    if framework == "torch":
+        return tensor.clone()
+    if framework == "numpy":
+        return tensor.copy()
+    return memoryview(bytearray(tensor.cast("B"))).cast(tensor.format, tensor.shape)
+
+
+def _numpy_array(array: Any) -> Any:
+    import numpy
+
+    if array.dtype == "bfloat16":
+        raise FailedPreconditionError(
+            "numpy has no bfloat16. Use torch, or cast to float32 by processing.", {"field": "framework"}
+        )
+    return numpy.asarray(array)
+
+
+def _torch_tensor(array: Any, device: str | None) -> Any:
+    import torch
+
+    on_host = array.__dlpack_device__()[0] == 1
+    if on_host and (array.dtype == "bool" or not hasattr(torch, array.dtype)):
+        # DLPack says neither truth values nor these to every torch; its numpy bridge does.
+        tensor = torch.from_numpy(_widened(_numpy_array(array)))
+    else:
+        tensor = torch.from_dlpack(array)
+    return tensor if device is None else tensor.to(device, non_blocking=True)
+
+
+def _widened(values: Any) -> Any:
+    wider = _WIDER.get(str(values.dtype))
+    if wider is not None:
+        return values.astype(wider)
+    if str(values.dtype) == "uint64":
+        return values.view("int64")
+    return values
