@@ -24,6 +24,10 @@ export type { BatchMessages, BatchSource, SourceContext } from "./stream/source.
 export { fetchSource } from "./stream/source.ts";
 export type { ItemChecker, UncheckedBatch } from "./stream/checker.ts";
 export type { Segment } from "./stream/verifier.ts";
+export { mixBatches, type MixedBatch, type MixedStream, type MixOptions } from "./mixing/mix.ts";
+export type { ExhaustedPolicy } from "./mixing/plan.ts";
+export type { MixPosition } from "./mixing/position.ts";
+export { Mixing, type MixedPlace } from "../core/stream/mixing.ts";
 export type { VerifiedDataset } from "./stream/dataset.ts";
 export { readReceipt, verifyReceipt } from "./receipts.ts";
 export type { ReceiptEvidence, VerifiedReceipt } from "../core/stream/receipt-verify.ts";

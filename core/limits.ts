@@ -166,6 +166,10 @@ export const RECEIPT_MAX_LEASES: number = 16_384;
 export const RECEIPT_MAX_CHARS: number = 24 * MIB;
 /** Ranks of one stream. */
 export const WORLD_SIZE_MAX: number = 65_536;
+/** Streams that are mixed into one. */
+export const MIXED_STREAMS_MAX: number = 64;
+/** Sum of the weights of mixed streams, without their common divisor: the length of the cycle, which is kept in memory. */
+export const MIXING_CYCLE_MAX: number = 65_536;
 /** Lanes of a block shuffle. */
 export const LANES_DEFAULT: number = 16;
 export const LANES_MAX: number = 1_024;

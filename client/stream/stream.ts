@@ -18,13 +18,32 @@ export async function* streamBatches(
   options: StreamOptions,
 ): AsyncGenerator<Batch, void, undefined> {
   const run = startRun(context, options);
-  const stream = new BatchStream(run, options);
+  const { epochs = 1, acknowledge = "auto", signal } = options;
+  yield* deliver(run, { begin: beginOf(options, run.worldSize), epochs, acknowledge, signal });
+}
+
+/** Which epochs of a run are streamed, and how. */
+export interface Course {
+  readonly begin: Begin;
+  readonly epochs: number;
+  readonly acknowledge: "auto" | "manual";
+  readonly signal: AbortSignal | undefined;
+}
+
+/** `streamBatches` of a run that was started. */
+export async function* deliver(
+  run: StreamRun,
+  { begin, epochs, acknowledge, signal }: Course,
+): AsyncGenerator<Batch, void, undefined> {
+  if (signal?.aborted === true) throw canceled();
+  const stream = new BatchStream(run);
   const aborter = new AbortController();
   const onAbort = (): void => aborter.abort();
-  options.signal?.addEventListener("abort", onAbort, { once: true });
-  if (options.signal?.aborted === true) throw canceled();
-  const batches = new Prefetch(stream.receive(aborter.signal), run.prefetchBatches, ({ message }) =>
-    run.source.discard?.(message),
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const batches = new Prefetch(
+    stream.receive(begin, epochs, aborter.signal),
+    run.prefetchBatches,
+    ({ message }) => run.source.discard?.(message),
   );
   try {
     for await (const batch of batches) {
@@ -33,11 +52,11 @@ export async function* streamBatches(
         throw canceled();
       }
       yield batch;
-      if (options.acknowledge !== "manual") stream.acknowledge(batch, false);
+      if (acknowledge === "auto") stream.acknowledge(batch, false);
     }
     await stream.flush();
   } finally {
-    options.signal?.removeEventListener("abort", onAbort);
+    signal?.removeEventListener("abort", onAbort);
     aborter.abort();
     await batches.close();
   }
@@ -46,14 +65,12 @@ export async function* streamBatches(
 /** The epochs of a run one after the other, and what the consumer says of their batches. */
 class BatchStream {
   readonly #run: StreamRun;
-  readonly #options: StreamOptions;
   readonly #acknowledger: Acknowledger;
   /** Under which the batches of each epoch came last. */
   readonly #leases = new Map<number, bigint>();
 
-  constructor(run: StreamRun, options: StreamOptions) {
+  constructor(run: StreamRun) {
     this.#run = run;
-    this.#options = options;
     const { gateway, accessToken, streamId, rank } = run;
     const { datasetId } = run.plan.parameters;
     this.#acknowledger = new Acknowledger(gateway, { datasetId, accessToken, streamId, rank });
@@ -70,9 +87,9 @@ class BatchStream {
     return this.#acknowledger.flush();
   }
 
-  async *receive(signal: AbortSignal): AsyncGenerator<Batch, void, undefined> {
-    let begin = beginOf(this.#options, this.#run.worldSize);
-    const lastEpoch = begin.epoch + (this.#options.epochs ?? 1) - 1;
+  async *receive(first: Begin, epochs: number, signal: AbortSignal): AsyncGenerator<Batch, void, undefined> {
+    let begin = first;
+    const lastEpoch = first.epoch + epochs - 1;
     let next: EpochReceiver | undefined;
     // The request for an epoch goes out as soon as nothing more comes of the one before.
     const receiverOf = (epoch: Begin): EpochReceiver =>

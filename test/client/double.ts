@@ -7,7 +7,12 @@ import { toHex } from "../../core/bytes.ts";
 import { encodeManifest, type ManifestFile } from "../../core/dataset/manifest.ts";
 import { parseSchema, schemaHash, withClasses } from "../../core/dataset/schema.ts";
 import type { Blake3 } from "../../core/ports.ts";
-import { batchPositions, totalBatches, type BatchPlan } from "../../core/stream/batches.ts";
+import {
+  batchPositions,
+  totalBatches,
+  type BatchPlan,
+  type TailPolicy as TailPolicyName,
+} from "../../core/stream/batches.ts";
 import { createOrder } from "../../core/stream/order.ts";
 import type { StreamParameters } from "../../core/stream/parameters.ts";
 import { concatenatedBatchHash, framedBatchHash, Transcript } from "../../core/stream/transcript.ts";
@@ -40,6 +45,8 @@ export interface Lies {
   /** How a response ends before batch N goes out: a broken connection, a clean continuation, or another request's lease. */
   endBefore?: (batchIndex: number, request: number) => "break" | "continue" | "overtaken" | undefined;
 }
+
+const TAILS: readonly TailPolicyName[] = ["short", "drop_last", "pad"];
 
 export class GatewayDouble {
   version: DoubleVersion;
@@ -114,6 +121,7 @@ export class GatewayDouble {
   #segment(request: StreamBatchesRequest): { total: number; build: (index: number) => BatchResponse } {
     const blake3 = this.#blake3;
     const { info, files } = this.version;
+    const tail = TAILS[request.tail] as TailPolicyName;
     const parameters: StreamParameters = {
       datasetId: String(info["id"]),
       contentHash: blake3.hash(this.version.manifest),
@@ -121,7 +129,7 @@ export class GatewayDouble {
       mode: request.shuffleMode === ShuffleMode.SHUFFLE_FULL ? "full" : "sequential",
       seed: request.seed,
       batchSize: request.batchSize,
-      tail: "short",
+      tail,
       batchHash: request.batchHashMode === BatchHashMode.BATCH_HASH_FRAMED ? "framed" : "concatenated",
       processingHash: request.processingHash.length === 0 ? undefined : request.processingHash,
     };
@@ -131,7 +139,7 @@ export class GatewayDouble {
       worldSize: Math.max(1, request.worldSize),
       rank: request.rank,
       start: Number(request.startIndex),
-      tail: "short",
+      tail,
     };
     const { mode, contentHash, seed } = parameters;
     const order = createOrder({ mode, count: files.length, contentHash, seed, epoch: request.epoch });
