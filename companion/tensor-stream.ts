@@ -1,42 +1,60 @@
+import { availableParallelism } from "node:os";
 import type { DataStreamClient } from "../client/client.ts";
-import { Prefetch } from "../client/stream/prefetch.ts";
-import type { Batch } from "../client/stream/batch.ts";
 import type { StreamOptions } from "../client/stream/options.ts";
-import { toHex } from "../core/bytes.ts";
-import type { DatasetSchema } from "../core/dataset/schema.ts";
+import type { BatchSource } from "../client/stream/source.ts";
+import { parseProcessing } from "../core/augment/processing.ts";
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
-import { DECODE_HEAP_BYTES, SLOTS_DEFAULT } from "../core/limits.ts";
-import { type Kernels, loadKernels } from "../kernels/index.ts";
-import type { EncodedItem } from "./decode/item.ts";
-import { type ItemDecoder, itemDecoder } from "./decode/item-decoder.ts";
-import { type OutputFormat, outputFormat } from "./decode/output-format.ts";
-import { hostMemory, type DeviceBackend } from "./device.ts";
-import { SlotRing, type Slot } from "./slot-ring.ts";
-import { tensorArray, type ItemFormat, type TensorArray, type TensorLayout } from "./tensor.ts";
+import { SLOTS_DEFAULT } from "../core/limits.ts";
+import type { OutputFormat } from "./decode/output-format.ts";
+import { hostBackend } from "./device/host.ts";
+import type { SkippedItem, TensorDescription } from "./handoff/messages.ts";
+import { viewOf } from "./memory/reference.ts";
+import { Pipeline, type BatchDescription, type ReadyBatch } from "./pipeline/pipeline.ts";
+import { socketSource } from "./receive/socket-source.ts";
+import { elementBytes, tensorArray, type ItemFormat, type TensorArray } from "./tensor.ts";
+import { WorkerPool } from "./workers/pool.ts";
 
 /** A verified and decoded batch in one contiguous tensor. */
 export interface TensorBatch {
   /** N × item shape, row-major. A view of a ring slot: valid until the next batch is asked for, unless kept. */
   readonly data: TensorArray;
+  /** Of items that stay bytes: the number of bytes. */
   readonly shape: readonly number[];
   readonly dtype: ItemFormat["dtype"];
-  readonly layout: TensorLayout;
+  readonly layout: ItemFormat["layout"];
   /** Class index of each item, where the schema takes labels from paths. */
   readonly labels: Int32Array | undefined;
-  /** The batch as it came: paths, indices, position, acknowledgement. */
-  readonly source: Batch;
+  /** Where each item ends in `data`, for items that stay bytes. */
+  readonly ends: BigUint64Array | undefined;
+  /** What the batch is: paths, indices, position. */
+  readonly source: BatchDescription;
+  /** Bytes of its items as they came. */
+  readonly bytes: number;
+  /** Items that were left out, with `onError` "skip". */
+  readonly errors: readonly SkippedItem[];
+  /** Tells the gateway that this batch and all before it are done with; by itself unless `acknowledge` is "manual". */
+  acknowledge(options?: { checkpoint?: boolean }): void;
   /** Keeps `data` valid until the returned function is called. At least two slots must stay free. */
   keep(): () => void;
 }
 
-export interface TensorStreamOptions extends StreamOptions {
-  readonly backend?: DeviceBackend;
-  /** Buffers in the ring: one with the consumer, the rest ready or being filled. Default 4, at least 2. */
+export interface TensorStreamOptions extends Omit<
+  StreamOptions,
+  "checkItems" | "batchHash" | "processingHash"
+> {
+  /** Batches in the ring: one with the consumer, the rest ready or being filled. Default 4, at least 2. */
   readonly slots?: number;
+  /** Threads that verify and decode. Default: one for each processor, shared by the streams of this process. */
+  readonly workers?: WorkerPool;
+  /** Where messages come from, in shared memory. Default: the gateway, over a socket of our own. */
+  readonly source?: BatchSource;
+  /** docs/formats/processing-v1.md */
+  readonly processing?: unknown;
+  readonly onError?: "raise" | "skip";
 }
 
 /**
- * Streams batches as tensors. The next batches are received, verified and decoded while the consumer
+ * Streams batches as tensors into this process. The next batches are received, verified and decoded while the consumer
  * works on the current one.
  * @throws VerificationError or DataStreamError of the stream; `invalid_argument` for an item that does not decode;
  *   `resource_exhausted` when the consumer keeps so many batches that the ring is spent.
@@ -45,120 +63,50 @@ export async function* streamTensors(
   client: DataStreamClient,
   options: TensorStreamOptions,
 ): AsyncGenerator<TensorBatch, void, undefined> {
-  const slots = options.slots ?? SLOTS_DEFAULT;
+  const { slots = SLOTS_DEFAULT, processing, onError, acknowledge = "auto" } = options;
   if (!Number.isInteger(slots) || slots < 2)
     throw invalidArgument("slots", "must be a whole number of at least 2.");
-  const dataset = await client.openDataset(options.dataset, options.accessToken);
-  const filler = new Filler(
-    dataset.schema,
-    await loadKernels({ heapBytes: DECODE_HEAP_BYTES }),
-    options.backend ?? hostMemory,
-    slots,
-    options.batchSize,
-  );
-  // A consumer that leaves must not wait for the batch that is being received.
-  const leave = new AbortController();
-  const signal =
-    options.signal === undefined ? leave.signal : AbortSignal.any([options.signal, leave.signal]);
-  const batches = client.streamBatches({
-    ...options,
-    // The very version whose schema the decoder follows, also when another one was made meanwhile.
-    dataset: `${dataset.info.id}@blake3:${toHex(dataset.contentHash)}`,
-    // Acknowledging follows the consumer, not the decoder, which runs ahead of it.
-    acknowledge: "manual",
-    signal,
-  });
-  const ready = new Prefetch(filler.fill(batches), Math.max(1, slots - 2));
+  const workers = options.workers ?? borrowWorkers();
+  let pipeline: Pipeline | undefined;
   try {
-    for await (const filled of ready) {
-      filler.handOver(filled.slot);
-      yield tensorBatch(filled, filler);
-      filler.takeBack(filled.slot);
-      if (options.acknowledge !== "manual") void filled.batch.acknowledge().catch(() => undefined);
+    pipeline = await Pipeline.open({
+      context: await client.openStream(options),
+      stream: options,
+      source: options.source ?? socketSource(),
+      workers,
+      backend: hostBackend,
+      slots,
+      ...(onError && { onError }),
+      ...(processing !== undefined && { processing: parseProcessing(processing) }),
+    });
+    await pipeline.attach();
+    const loans = new Loans(pipeline, slots);
+    for await (const ready of pipeline.batches()) {
+      yield tensorBatch(ready, pipeline, loans);
+      loans.finish(ready);
+      if (acknowledge === "auto") ready.acknowledge();
     }
-    await filler.lastAcknowledged(options.acknowledge !== "manual");
+    await pipeline.acknowledged();
   } finally {
-    filler.close();
-    leave.abort();
-    await ready.close();
-    filler.releaseAll();
+    await pipeline?.close();
+    if (options.workers === undefined) await returnWorkers();
   }
 }
 
-interface Filled {
-  readonly batch: Batch;
-  readonly slot: Slot;
-  readonly format: OutputFormat;
-}
-
-class Filler {
-  readonly #schema: DatasetSchema;
-  readonly #kernels: Kernels;
-  readonly #backend: DeviceBackend;
+/** Which batches the consumer still has: the current one, and those that it keeps. */
+class Loans {
+  readonly #pipeline: Pipeline;
   readonly #slots: number;
-  readonly #batchSize: number;
-  readonly #kept = new Set<Slot>();
-  /** Filled, and not given back. */
-  readonly #filled = new Set<Slot>();
-  #format: OutputFormat | undefined;
-  #decoder: ItemDecoder | undefined;
-  #ring: SlotRing | undefined;
-  #last: Batch | undefined;
+  readonly #kept = new Set<ReadyBatch>();
+  readonly #finished = new Set<ReadyBatch>();
 
-  constructor(
-    schema: DatasetSchema,
-    kernels: Kernels,
-    backend: DeviceBackend,
-    slots: number,
-    batchSize: number,
-  ) {
-    this.#schema = schema;
-    this.#kernels = kernels;
-    this.#backend = backend;
+  constructor(pipeline: Pipeline, slots: number) {
+    this.#pipeline = pipeline;
     this.#slots = slots;
-    this.#batchSize = batchSize;
-  }
-
-  async *fill(batches: AsyncIterable<Batch>): AsyncGenerator<Filled, void, undefined> {
-    for await (const batch of batches) {
-      const first = { path: batch.paths[0] as string, bytes: batch.items[0] as Uint8Array };
-      const format = (this.#format ??= this.#tensorFormat(first));
-      this.#ring ??= new SlotRing(this.#backend, this.#slots, format.itemBytes * this.#batchSize);
-      const slot = await this.#ring.acquire();
-      try {
-        await this.#decodeInto(slot, batch, format);
-      } catch (error) {
-        slot.release();
-        throw error;
-      }
-      this.#last = batch;
-      this.#filled.add(slot);
-      yield { batch, slot, format };
-    }
-  }
-
-  #tensorFormat(first: EncodedItem): OutputFormat {
-    const format = outputFormat(this.#schema, undefined, first);
-    if (format.kind === "tensor") return format;
-    throw invalidArgument(
-      "schema.format",
-      `is ${this.#schema.format}, which does not become a tensor. Stream the bytes instead.`,
-    );
-  }
-
-  async #decodeInto(slot: Slot, batch: Batch, format: OutputFormat): Promise<void> {
-    const size = format.itemBytes;
-    const decoder = (this.#decoder ??= itemDecoder(format, undefined, this.#kernels));
-    for (const [i, bytes] of batch.items.entries()) {
-      const into = slot.buffer.host.subarray(i * size, (i + 1) * size);
-      const key = { seed: 0n, epoch: batch.epoch, itemIndex: batch.indices[i] as number };
-      decoder.decode({ path: batch.paths[i] as string, bytes }, key, into);
-    }
-    await slot.buffer.publish(batch.items.length * size);
   }
 
   /** A kept slot is the consumer's; with one left to fill and one to hand over the stream can still go on. */
-  keep(slot: Slot): () => void {
+  keep(ready: ReadyBatch): () => void {
     if (this.#kept.size + 2 > this.#slots - 1) {
       throw new DataStreamError(
         "resource_exhausted",
@@ -166,53 +114,62 @@ class Filler {
         { details: { field: "slots", limit: this.#slots } },
       );
     }
-    this.#kept.add(slot);
+    this.#kept.add(ready);
     return () => {
-      if (this.#kept.delete(slot) && !this.#current.has(slot)) this.#giveBack(slot);
+      if (this.#kept.delete(ready) && this.#finished.delete(ready)) ready.lease.release();
     };
   }
 
-  readonly #current = new Set<Slot>();
-
-  handOver(slot: Slot): void {
-    this.#current.add(slot);
-  }
-
-  takeBack(slot: Slot): void {
-    this.#current.delete(slot);
-    if (!this.#kept.has(slot)) this.#giveBack(slot);
-  }
-
-  /** When the stream is over: what the consumer keeps is freed when it lets go. */
-  releaseAll(): void {
-    this.#current.clear();
-    for (const slot of this.#filled) if (!this.#kept.has(slot)) this.#giveBack(slot);
-  }
-
-  #giveBack(slot: Slot): void {
-    this.#filled.delete(slot);
-    slot.release();
-  }
-
-  async lastAcknowledged(automatic: boolean): Promise<void> {
-    if (automatic) await this.#last?.acknowledge();
-  }
-
-  close(): void {
-    this.#ring?.close();
+  /** The consumer asked for the next one. */
+  finish(ready: ReadyBatch): void {
+    if (this.#kept.has(ready)) this.#finished.add(ready);
+    else this.#pipeline.release(ready.lease.number, ready.lease.index);
   }
 }
 
-function tensorBatch({ batch, slot, format }: Filled, filler: Filler): TensorBatch {
-  const { host } = slot.buffer;
-  const count = batch.items.length;
+function tensorBatch(ready: ReadyBatch, pipeline: Pipeline, loans: Loans): TensorBatch {
+  const { ring, format } = pipeline as { ring: NonNullable<Pipeline["ring"]>; format: OutputFormat };
+  const memory = viewOf(ring.memory);
+  const begin = memory.byteOffset + ready.lease.index * ring.slotBytes;
+  const arrayOf = ({ dtype, shape, offset }: TensorDescription): TensorArray =>
+    tensorArray(
+      dtype,
+      memory.buffer,
+      begin + offset,
+      shape.reduce((product, dimension) => product * dimension, elementBytes(dtype)),
+    );
+  const named = (name: TensorDescription["name"]): TensorDescription | undefined =>
+    ready.tensors.find((tensor) => tensor.name === name);
+  const data = named("data") as TensorDescription;
+  const [labels, ends] = [named("labels"), named("ends")];
   return {
-    data: tensorArray(format.dtype, host.buffer, host.byteOffset, count * format.itemBytes),
-    shape: [count, ...format.shape],
-    dtype: format.dtype,
+    data: arrayOf(data),
+    shape: data.shape,
+    dtype: data.dtype,
     layout: format.layout,
-    labels: batch.labels === undefined ? undefined : Int32Array.from(batch.labels),
-    source: batch,
-    keep: () => filler.keep(slot),
+    labels: labels && (arrayOf(labels) as Int32Array),
+    ends: ends && (arrayOf(ends) as BigUint64Array),
+    source: ready.batch,
+    bytes: ready.bytes,
+    errors: ready.errors,
+    acknowledge: ({ checkpoint = false } = {}) => ready.acknowledge(checkpoint),
+    keep: () => loans.keep(ready),
   };
+}
+
+/** The threads of all streams that brought none; they end with the last of those. */
+let shared: WorkerPool | undefined;
+let borrowers = 0;
+
+function borrowWorkers(): WorkerPool {
+  borrowers += 1;
+  return (shared ??= new WorkerPool(availableParallelism()));
+}
+
+async function returnWorkers(): Promise<void> {
+  borrowers -= 1;
+  if (borrowers > 0) return;
+  const pool = shared;
+  shared = undefined;
+  await pool?.close();
 }

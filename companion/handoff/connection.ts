@@ -5,8 +5,9 @@ import { LineReader } from "./lines.ts";
 import type { ClientMessage, ServerMessage } from "./messages.ts";
 import { parseClientMessage } from "./parse.ts";
 
-/** Who answers a connection. Neither call may throw. */
+/** Who answers a connection. */
 export interface HandoffHandler {
+  /** What it throws is told to the client, and ends the connection. */
   message(message: ClientMessage): void;
   /** The connection is over, whoever ended it; comes exactly once, and no message after it. */
   ended(): void;
@@ -46,24 +47,24 @@ export class HandoffConnection {
     if (this.#socket.writableLength > HANDOFF_BACKLOG_MAX_BYTES) this.close();
   }
 
-  /** Tells the client why, and ends. Causes stay here: they may hold anything. */
-  fail(thrown: unknown): void {
+  /** Tells the client what went wrong. Causes stay here: they may hold anything. */
+  sendError(thrown: unknown): void {
     const { code, message, details } = DataStreamError.from(thrown);
     this.send({ type: "error", code, message, details });
-    this.#end();
+  }
+
+  /** Ends when everything was read. */
+  end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#socket.end();
+    this.#socket.setTimeout(FAREWELL_MS, () => this.#socket.destroy());
   }
 
   /** Ends at once; what was not read is lost. */
   close(): void {
     this.#over = true;
     this.#socket.destroy();
-  }
-
-  #end(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#socket.end();
-    this.#socket.setTimeout(FAREWELL_MS, () => this.#socket.destroy());
   }
 
   #take(chunk: Buffer): void {
@@ -74,7 +75,8 @@ export class HandoffConnection {
         if (this.#over) return;
       }
     } catch (error) {
-      this.fail(error);
+      this.sendError(error);
+      this.end();
     }
   }
 }

@@ -129,7 +129,8 @@ export type ServerMessage =
   | ({ readonly type: "described"; readonly stream_id: string | null } & StreamDescription)
   | ({
       readonly type: "opened";
-      readonly stream_id: string;
+      /** Null only where nothing is left to stream and no id was given. */
+      readonly stream_id: string | null;
       readonly backend: HandoffBackend;
       readonly ring: {
         readonly path: string;

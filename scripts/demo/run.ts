@@ -181,8 +181,8 @@ class Demo {
     for await (const batch of this.#tensors("train/", EPOCHS)) {
       step(batch);
       streamed.batches += 1;
-      streamed.items += batch.source.items.length;
-      streamed.bytes += batch.source.items.reduce((sum, item) => sum + item.byteLength, 0);
+      streamed.items += batch.source.indices.length;
+      streamed.bytes += batch.bytes;
       if (batch.source.isLast) streamed.transcripts.push(toHex(batch.source.transcriptHead));
     }
     streamed.seconds = (performance.now() - started) / 1000;
