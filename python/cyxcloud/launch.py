@@ -37,7 +37,7 @@ def companion_command(given: Command | None = None) -> list[str]:
     installed = shutil.which("cyxcloud-companion")
     if installed is not None:
         return [installed]
-    packaged = Path(__file__).with_name("_companion") / "companion.mjs"
+    packaged = _packaged()
     node = _node()
     if packaged.exists() and node is not None:
         return [node, str(packaged)]
@@ -47,6 +47,10 @@ def companion_command(given: Command | None = None) -> list[str]:
         "command in CYXCLOUD_COMPANION, or give the address of a gateway.",
         {"field": "companion"},
     )
+
+
+def _packaged() -> Path:
+    return Path(__file__).with_name("_companion") / "companion.mjs"
 
 
 def _node() -> str | None:

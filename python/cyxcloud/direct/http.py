@@ -68,7 +68,9 @@ class Gateway:
         self._url = url
         self._prefix = url.path.rstrip("/")
         self._tls = tls
-        self._idle = threading.local()
+        # One connection waits for the next request; more at once are closed after their own.
+        self._idle: tuple[int, http.client.HTTPConnection] | None = None
+        self._taking = threading.Lock()
 
     def json(self, route: str, token: str | None) -> Any:
         body = self.request("GET", route, token)
@@ -92,23 +94,22 @@ class Gateway:
         """
         connection = self._kept()
         reused = connection is not None
-        try:
-            while True:
-                connection = connection or self._connect()
-                try:
-                    answer = self._ask(connection, method, route, token, body, headers)
-                    data = answer.read()
-                    break
-                except (OSError, http.client.HTTPException) as error:
-                    connection.close()
-                    if not reused:
-                        raise self._unreachable(error) from error
-                    # A connection that stood idle may have been closed meanwhile.
-                    connection, reused = None, False
-        except BaseException:
-            self._keep(None)
-            raise
-        self._keep(None if answer.will_close else connection)
+        while True:
+            connection = connection or self._connect()
+            try:
+                answer = self._ask(connection, method, route, token, body, headers)
+                data = answer.read()
+                break
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if not reused:
+                    raise self._unreachable(error) from error
+                # A connection that stood idle may have been closed meanwhile.
+                connection, reused = None, False
+            except BaseException:
+                connection.close()
+                raise
+        self._keep(connection)
         if not 200 <= answer.status < 300:
             raise _problem(answer.status, data)
         return data
@@ -175,12 +176,22 @@ class Gateway:
         return connection.getresponse()
 
     def _kept(self) -> http.client.HTTPConnection | None:
-        kept: tuple[int, http.client.HTTPConnection] | None = getattr(self._idle, "connection", None)
+        with self._taking:
+            kept, self._idle = self._idle, None
         # A connection from before a fork is the parent's.
         return kept[1] if kept is not None and kept[0] == os.getpid() else None
 
-    def _keep(self, connection: http.client.HTTPConnection | None) -> None:
-        self._idle.connection = None if connection is None else (os.getpid(), connection)
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
+        with self._taking:
+            if self._idle is None:
+                self._idle = (os.getpid(), connection)
+                return
+        connection.close()
+
+    def __del__(self) -> None:
+        idle = getattr(self, "_idle", None)
+        if idle is not None:
+            idle[1].close()
 
     def _unreachable(self, error: Exception) -> UnavailableError:
         return UnavailableError(f"The gateway at {self.base} cannot be reached ({error}).")
