@@ -5,7 +5,6 @@ import { type EncodedItem, undecodable } from "./item.ts";
 
 // Second bytes of markers (ITU-T T.81, table B.1).
 const START_OF_IMAGE = 0xd8;
-const END_OF_IMAGE = 0xd9;
 const START_OF_SCAN = 0xda;
 /** Frames that are coded by Huffman's method in eight bits: baseline, extended, progressive. */
 const FRAMES: ReadonlySet<number> = new Set([0xc0, 0xc1, 0xc2]);
@@ -29,9 +28,9 @@ export function jpegHeader(item: EncodedItem): ImageHeader {
     // Any number of 0xFF may stand before a marker.
     while (bytes[at] === 0xff && bytes[at + 1] === 0xff) at++;
     const marker = bytes[at + 1];
-    if (bytes[at] !== 0xff || marker === undefined || at + 4 > bytes.length)
+    if (bytes[at] !== 0xff || marker === undefined || marker === START_OF_SCAN || at + 4 > bytes.length)
       throw undecodable(item, "is a JPEG image without a frame header.");
-    if (marker === START_OF_SCAN || marker === END_OF_IMAGE || OTHER_FRAMES.has(marker))
+    if (OTHER_FRAMES.has(marker))
       throw undecodable(
         item,
         `is a JPEG image of a kind that is not decoded (marker ${marker.toString(16)}).`,

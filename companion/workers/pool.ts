@@ -87,7 +87,7 @@ export class WorkerPool {
 
   async #close(): Promise<void> {
     for (const { reject } of this.#queue.splice(0)) reject(closedError());
-    await Promise.all(this.#threads.map((thread) => thread?.close()));
+    await Promise.all(this.#threads.map((thread) => thread?.close() ?? Promise.resolve()));
   }
 
   #submit(piece: Piece): Promise<PieceFailures> {

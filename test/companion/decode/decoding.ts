@@ -3,7 +3,7 @@ import { type Processing, parseProcessing } from "../../../core/augment/processi
 import type { DrawKey } from "../../../core/augment/random.ts";
 import { parseSchema } from "../../../core/dataset/schema.ts";
 import { DECODE_HEAP_BYTES } from "../../../core/limits.ts";
-import { itemDecoder } from "../../../companion/decode/item-decoder.ts";
+import { type ItemDecoder, itemDecoder } from "../../../companion/decode/item-decoder.ts";
 import type { EncodedItem } from "../../../companion/decode/item.ts";
 import { type OutputFormat, outputFormat } from "../../../companion/decode/output-format.ts";
 import { loadKernels, type Kernels } from "../../../kernels/index.ts";
@@ -30,22 +30,35 @@ export function decodeAll(
   const format = outputFormat(parseSchema(schema), steps, items[0] as EncodedItem);
   const free = kernels.heap.freeBytes;
   const decoder = itemDecoder(format, steps, kernels);
+  const kept = kernels.heap.freeBytes;
+  const outcomes = items.map((item) => settled(() => decodeOne(decoder, format, item, key)));
+  if (kernels.heap.freeBytes !== kept) throw new RangeError("A decoder kept memory of an item.");
+  decoder.dispose();
+  if (kernels.heap.freeBytes !== free) throw new RangeError("A decoder kept memory of its own.");
+  return outcomes.map((outcome) => outcome());
+}
+
+/** Decodes to the middle of shared memory, as in the companion, and looks whether anything else changed. */
+function decodeOne(decoder: ItemDecoder, format: OutputFormat, item: EncodedItem, key: DrawKey): Decoded {
+  const length = format.kind === "bytes" ? item.bytes.length : format.itemBytes;
+  const all = new Uint8Array(new SharedArrayBuffer(length + 2 * GUARD_BYTES)).fill(GUARD);
+  const into = all.subarray(GUARD_BYTES, GUARD_BYTES + length);
+  const outcome = settled(() => decoder.decode(inShared(item), key, into));
+  const outside = [...all.subarray(0, GUARD_BYTES), ...all.subarray(GUARD_BYTES + length)];
+  if (outside.some((byte) => byte !== GUARD)) throw new RangeError("A decoder wrote outside.");
+  outcome();
+  return { format, data: Uint8Array.from(into) };
+}
+
+/** Runs now; what it returns or throws comes out when the result is called. */
+function settled<T>(action: () => T): () => T {
   try {
-    return items.map((item) => {
-      const length = format.kind === "bytes" ? item.bytes.length : format.itemBytes;
-      // Shared memory, as in the companion, and neither at its start nor at its end.
-      const all = new Uint8Array(new SharedArrayBuffer(length + 2 * GUARD_BYTES)).fill(GUARD);
-      try {
-        decoder.decode(inShared(item), key, all.subarray(GUARD_BYTES, GUARD_BYTES + length));
-      } finally {
-        const outside = [...all.subarray(0, GUARD_BYTES), ...all.subarray(GUARD_BYTES + length)];
-        if (outside.some((byte) => byte !== GUARD)) throw new RangeError("A decoder wrote outside.");
-      }
-      return { format, data: Uint8Array.from(all.subarray(GUARD_BYTES, GUARD_BYTES + length)) };
-    });
-  } finally {
-    decoder.dispose();
-    if (kernels.heap.freeBytes !== free) throw new RangeError("A decoder kept kernel memory.");
+    const value = action();
+    return () => value;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
   }
 }
 
