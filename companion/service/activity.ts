@@ -24,7 +24,10 @@ export class Activity {
 
   leave(): void {
     this.#users -= 1;
-    if (this.#users === 0) this.#quiet?.resolve();
+    if (this.#users === 0) {
+      this.#quiet?.resolve();
+      this.#quiet = undefined;
+    }
     this.touch();
   }
 

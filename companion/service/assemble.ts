@@ -13,12 +13,9 @@ import { Gateways } from "./gateways.ts";
 import { httpHandler } from "./http.ts";
 import { Metrics } from "./metrics.ts";
 import { OnePort } from "./one-port.ts";
+import { VERSION } from "./version.ts";
 import type { Configuration, ListenAddress } from "./settings.ts";
 import { Streams } from "./streams.ts";
-
-const { version: VERSION } = JSON.parse(
-  readFileSync(new URL("../package.json", import.meta.url), "utf8"),
-) as { version: string };
 
 /** What a companion consists of. */
 export interface Parts {

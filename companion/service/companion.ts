@@ -38,6 +38,11 @@ export class Companion {
     return this.#parts.streams.count;
   }
 
+  /** Waits until no client is connected, and what they had is free again. */
+  quiet(): Promise<void> {
+    return this.#parts.activity.quiet();
+  }
+
   /**
    * Stops as nicely as its clients allow: no new streams, what is ready is handed over, clients are told, and everything
    * ends when the last is gone, or after the drain time-out.

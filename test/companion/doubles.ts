@@ -7,7 +7,7 @@ import { adoptMessage, releaseMessage } from "../../companion/receive/messages.t
 import { toHex } from "../../core/bytes.ts";
 import { parseSchema, schemaHash, withClasses } from "../../core/dataset/schema.ts";
 import type { Blake3 } from "../../core/ports.ts";
-import { BatchResponseSchema } from "../../proto/index.ts";
+import { BatchResponseSchema, type BatchResponse } from "../../proto/index.ts";
 import { describe, GatewayDouble, type DoubleFile } from "../client/double.ts";
 
 export const SIDE = 4;
@@ -58,7 +58,7 @@ export function setUp(
 export class CountingSource implements BatchSource {
   held = 0;
   received = 0;
-  readonly discard = releaseMessage;
+  readonly discard: (message: BatchResponse) => void = releaseMessage;
 
   async open(...call: Parameters<BatchSource["open"]>): Promise<BatchMessages> {
     const messages = await fetchSource.open(...call);
