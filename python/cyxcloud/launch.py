@@ -86,7 +86,7 @@ def start_companion(
                 return found
         except NobodyThere:
             pass
-        arguments = [*command, "--listen", f"{address.host}:{address.port}", "--idle-exit", str(idle_exit)]
+        arguments = [*command, "--listen", f"{address.host}:{address.port}", "--exit-when-idle", str(idle_exit)]
         if gateway is not None:
             arguments += ["--gateway", gateway]
         with open(log, "wb") as output:

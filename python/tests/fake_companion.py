@@ -261,7 +261,7 @@ class _Connection:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--listen")
-    parser.add_argument("--idle-exit", type=float)
+    parser.add_argument("--exit-when-idle", type=float)
     parser.add_argument("--gateway")
     parser.add_argument("--fail", action="store_true")
     asked = parser.parse_args()
