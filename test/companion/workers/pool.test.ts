@@ -70,7 +70,7 @@ describe("a batch is what one decoder makes of it", () => {
     pool = new WorkerPool(3);
     const items = Array.from({ length: 50 }, (_, i) => ({
       path: `${i}.txt`,
-      bytes: Uint8Array.from({ length: (i * 9001) % 40_000 }, (_, j) => i + j),
+      bytes: Uint8Array.from({ length: (i * 9001) % 40_000 }, (__, j) => i + j),
     }));
     const job = makeJob(items, { type: "text", format: "txt" });
     expect((await pool.run(job)).every(({ ok }) => ok)).toBe(true);
