@@ -2,6 +2,7 @@
 import { DataStreamError } from "../../core/errors.ts";
 import { parseProcessing } from "../../core/augment/processing.ts";
 import { errorFields, type Log } from "../../core/log.ts";
+import { checkStartIndex } from "../../core/stream/batches.ts";
 import { RECEIVE_POOL_BYTES } from "../../core/limits.ts";
 import { outputFormat, type OutputFormat } from "../decode/output-format.ts";
 import type { DatasetSchema } from "../../core/dataset/schema.ts";
@@ -203,6 +204,8 @@ export class Streams implements SessionHost {
       const stream = streamOptionsOfWire(request, accessToken);
       const address = gateways.address();
       const context = await gateways.client(address, accessToken).openStream(stream);
+      if (stream.position === undefined && stream.startIndex !== undefined && stream.startIndex > 0)
+        checkStartIndex(stream.startIndex, describeStream(context, stream).count);
       isOpen = true;
       metrics.streamOpened("grpc");
       log.info("stream_opened", fields);
