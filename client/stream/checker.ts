@@ -1,3 +1,4 @@
+import { equalBytes } from "../../core/bytes.ts";
 import type { ManifestFile } from "../../core/dataset/manifest.ts";
 import type { Blake3 } from "../../core/ports.ts";
 import type { BatchHashMode } from "../../core/stream/parameters.ts";
@@ -28,9 +29,10 @@ export type ItemChecker = (batch: UncheckedBatch) => Promise<void>;
 /** Hashes on this thread. */
 export function hashingChecker(blake3: Blake3, batchHash: BatchHashMode): ItemChecker {
   return async ({ message, index, indices, files }) => {
-    for (const [i, file] of files.entries()) {
-      const where = { batch: index, item: indices[i] as number, path: file.path };
-      requireHash("item", file.contentHash, blake3.hash(message.items[i] as Uint8Array), where);
+    for (const [i, { contentHash, path }] of files.entries()) {
+      const actual = blake3.hash(message.items[i] as Uint8Array);
+      if (equalBytes(contentHash, actual)) continue;
+      requireHash("item", contentHash, actual, { batch: index, item: indices[i] as number, path });
     }
     if (batchHash === "framed") return;
     const own = concatenatedBatchHash(message.items, blake3);

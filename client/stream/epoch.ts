@@ -3,6 +3,7 @@ import { DataStreamError } from "../../core/errors.ts";
 import { canceled } from "../backoff.ts";
 import { VerificationError } from "../verification-error.ts";
 import type { Begin } from "./begin.ts";
+import type { BatchResponse } from "../../proto/index.ts";
 import { overlapped } from "./overlap.ts";
 import { Recovery } from "./recovery.ts";
 import { streamRequest } from "./request.ts";
@@ -78,10 +79,17 @@ export class EpochReceiver {
     while (!this.#isComplete) {
       let received = false;
       try {
-        for await (const batch of this.#response()) {
-          received = true;
-          recovery.progress();
-          yield batch;
+        const response = await this.#opened();
+        try {
+          for await (const batch of this.#checked(response)) {
+            received = true;
+            recovery.progress();
+            yield batch;
+          }
+        } finally {
+          // Whether it ended, failed, or the consumer left.
+          response.aborter.abort();
+          await response.messages.return({ continuation: undefined });
         }
         // A stream that had nothing left when it was continued ends without a batch.
         if (!received && this.#verifier === undefined) return;
@@ -91,9 +99,11 @@ export class EpochReceiver {
         if (this.#signal.aborted) throw canceled();
         if (thrown instanceof FailedCheck) {
           const { batch, error, isAboutItems } = thrown;
+          // The source's own copy was bad: the gateway was not asked yet.
+          const times = this.#isLocal(batch.message) ? 0 : 1;
           refetched = {
             index: batch.index,
-            times: refetched.index === batch.index ? refetched.times + 1 : 1,
+            times: refetched.index === batch.index ? refetched.times + times : times,
           };
           if (!isAboutItems || refetched.times > this.#run.refetches) throw error;
           this.#verifier?.returnTo(batch);
@@ -107,20 +117,12 @@ export class EpochReceiver {
     return this.#verifier !== undefined && this.#verifier.nextBatch >= totalBatches(plan);
   }
 
-  /** The batches of one response; whoever leaves gives the response up. */
-  async *#response(): AsyncGenerator<ExpectedBatch, void, undefined> {
-    const opening = this.#opening ?? this.#request();
-    this.#opening = undefined;
-    const { messages, aborter } = await opening;
-    try {
-      yield* overlapped(this.#expected(messages), (batch) => this.#check(batch, aborter), {
-        width: this.#run.concurrentChecks,
-        drop: ({ message }) => this.#run.source.discard?.(message),
-      });
-    } finally {
-      aborter.abort();
-      await messages.return({ continuation: undefined });
-    }
+  /** The batches of one response, with their items checked. */
+  #checked({ messages, aborter }: Response): AsyncGenerator<ExpectedBatch, void, undefined> {
+    return overlapped(this.#expected(messages), (batch) => this.#check(batch, aborter), {
+      width: this.#run.concurrentChecks,
+      drop: ({ message }) => this.#run.source.discard?.(message),
+    });
   }
 
   async *#expected(messages: BatchMessages): AsyncGenerator<ExpectedBatch, void, undefined> {
@@ -132,15 +134,20 @@ export class EpochReceiver {
       try {
         // Only a stream that asked to go on after its last acknowledgement takes the gateway's word for where that is.
         if (this.#verifier === undefined) this.#startIndex = Number(message.startIndex);
-        batch = await (this.#verifier ?? this.#expectFrom(Number(message.batchIndex))).verify(message);
+        const verifier = this.#verifier ?? this.#expectFrom(Number(message.batchIndex));
+        batch = await verifier.verify(message, this.#isLocal(message));
       } catch (error) {
         this.#run.source.discard?.(message);
         throw error;
       }
-      this.#events.onLease(message.lease);
+      if (!this.#isLocal(message)) this.#events.onLease(message.lease);
       if (batch.isLast) this.#events.onLastMessage();
       yield batch;
     }
+  }
+
+  #isLocal(message: BatchResponse): boolean {
+    return this.#run.source.isLocal?.(message) ?? false;
   }
 
   async #check(batch: ExpectedBatch, response: AbortController): Promise<void> {
@@ -151,6 +158,12 @@ export class EpochReceiver {
       response.abort();
       throw new FailedCheck(batch, error);
     }
+  }
+
+  #opened(): Promise<Response> {
+    const opening = this.#opening ?? this.#request();
+    this.#opening = undefined;
+    return opening;
   }
 
   async #request(): Promise<Response> {

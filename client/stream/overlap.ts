@@ -11,34 +11,27 @@ export interface OverlapOptions<T> {
  * Does some work on each value of a generator, on several at once while further ones are awaited, and yields them in
  * their order as their work is done. An error of the generator or of a work is thrown when all before it was yielded.
  */
-export async function* overlapped<T>(
+export function overlapped<T>(
   source: AsyncGenerator<T, void, undefined>,
   work: (value: T) => Promise<void>,
   { width, drop }: OverlapOptions<T>,
 ): AsyncGenerator<T, void, undefined> {
-  const begin = (value: T): Started<T> => {
-    const done = work(value);
-    const ended = done.catch(() => undefined);
-    return { value, done, ended };
-  };
-  const started = width === 1 ? undefined : new Prefetch(eachBegun(source, begin), width - 1, dropStarted);
-  const abandoned: Promise<void>[] = [];
-  function dropStarted({ value, ended }: Started<T>): void {
-    abandoned.push(ended.then(() => drop(value)));
-  }
-  try {
-    for await (const each of started ?? eachBegun(source, begin)) {
-      try {
-        await each.done;
-      } catch (error) {
-        drop(each.value);
-        throw error;
-      }
-      yield each.value;
+  return width === 1 ? oneByOne(source, work, drop) : severalAtOnce(source, work, width, drop);
+}
+
+async function* oneByOne<T>(
+  source: AsyncGenerator<T, void, undefined>,
+  work: (value: T) => Promise<void>,
+  drop: (value: T) => void,
+): AsyncGenerator<T, void, undefined> {
+  for await (const value of source) {
+    try {
+      await work(value);
+    } catch (error) {
+      drop(value);
+      throw error;
     }
-  } finally {
-    await started?.close();
-    await Promise.all(abandoned);
+    yield value;
   }
 }
 
@@ -49,9 +42,38 @@ interface Started<T> {
   readonly ended: Promise<void>;
 }
 
-async function* eachBegun<T>(
+async function* severalAtOnce<T>(
   source: AsyncGenerator<T, void, undefined>,
-  begin: (value: T) => Started<T>,
+  work: (value: T) => Promise<void>,
+  width: number,
+  drop: (value: T) => void,
+): AsyncGenerator<T, void, undefined> {
+  const abandoned: Promise<void>[] = [];
+  const started = new Prefetch(eachStarted(source, work), width - 1, ({ value, ended }) => {
+    abandoned.push(ended.then(() => drop(value)));
+  });
+  try {
+    for await (const { value, done } of started) {
+      try {
+        await done;
+      } catch (error) {
+        drop(value);
+        throw error;
+      }
+      yield value;
+    }
+  } finally {
+    await started.close();
+    await Promise.all(abandoned);
+  }
+}
+
+async function* eachStarted<T>(
+  source: AsyncGenerator<T, void, undefined>,
+  work: (value: T) => Promise<void>,
 ): AsyncGenerator<Started<T>, void, undefined> {
-  for await (const value of source) yield begin(value);
+  for await (const value of source) {
+    const done = work(value);
+    yield { value, done, ended: done.catch(() => undefined) };
+  }
 }

@@ -24,6 +24,11 @@ export interface BatchSource {
   open(request: StreamBatchesRequest, context: SourceContext): Promise<BatchMessages>;
   /** Takes back a message that no consumer will see: its check failed, or the stream ended first. Called once at most. */
   discard?(message: BatchResponse): void;
+  /**
+   * Whether the source made a message itself, of items that it had. The gateway has no part in it, so it has neither a
+   * transcript head nor a lease; all else is checked as ever, and what does not fit is asked for again.
+   */
+  isLocal?(message: BatchResponse): boolean;
 }
 
 export interface SourceContext {

@@ -78,7 +78,9 @@ class BatchStream {
 
   acknowledge(batch: Batch, checkpoint: boolean): void {
     const lease = this.#leases.get(batch.epoch);
-    if (lease === undefined) return;
+    // Of a batch that it did not send the gateway knows nothing; the next one that it did covers it.
+    const isLocal = this.#run.source.isLocal?.(batch.message) ?? false;
+    if (lease === undefined || isLocal) return;
     const { epoch, index: batchIndex, transcriptHead } = batch;
     this.#acknowledger.push({ epoch, lease, batchIndex, transcriptHead, checkpoint });
   }

@@ -1,3 +1,4 @@
+import { equalBytes } from "../../core/bytes.ts";
 import { batchPositions, totalBatches, type BatchPlan } from "../../core/stream/batches.ts";
 import type { Order } from "../../core/stream/order.ts";
 import type { StreamParameters } from "../../core/stream/parameters.ts";
@@ -61,8 +62,11 @@ export class BatchVerifier {
     return this.#next;
   }
 
-  /** @throws VerificationError naming the first thing that differs; the verifier must not be used after it. */
-  async verify(message: BatchResponse): Promise<ExpectedBatch> {
+  /**
+   * @param isLocal the message did not come from the gateway: there is no transcript head to compare.
+   * @throws VerificationError naming the first thing that differs; the verifier must not be used after it.
+   */
+  async verify(message: BatchResponse, isLocal: boolean = false): Promise<ExpectedBatch> {
     const index = this.#next;
     const { epoch, plan, streamId } = this.#segment;
     const total = totalBatches(plan);
@@ -76,17 +80,20 @@ export class BatchVerifier {
     this.#same("is_last", isLast, message.isLast);
 
     const { indices, padded } = this.#expected(index);
-    this.#same("order", indices.join(), message.itemIndices.join());
+    if (!sameIndices(indices, message.itemIndices))
+      throw this.#mismatch("order", indices.join(), message.itemIndices.join());
     this.#same("order", `${padded} padded items`, `${message.paddedItems} padded items`);
     this.#same("order", `${indices.length} items`, `${message.items.length} items`);
     this.#same("item hash", `${indices.length} hashes`, `${message.itemHashes.length} hashes`);
     const files = await this.#dataset.files(indices);
-    this.#verifyHashes(message, indices, files);
+    const hashes = files.map(({ contentHash }) => contentHash);
+    this.#verifyHashes(message, indices, files, hashes);
 
     await this.#catchUp();
     const headBefore = this.#transcript.head;
-    const transcriptHead = this.#advance(index, indices, files);
-    requireHash("transcript", transcriptHead, message.transcriptHead, { batch: index });
+    const transcriptHead = this.#transcript.advance(index, indices, hashes);
+    // The chain goes on, so the head of the next batch that does come from the gateway covers this one, too.
+    if (!isLocal) requireHash("transcript", transcriptHead, message.transcriptHead, { batch: index });
     this.#next = index + 1;
     return {
       message,
@@ -117,17 +124,14 @@ export class BatchVerifier {
     if (this.#knowsHead) return;
     for (let index = 0; index < this.#next; index++) {
       const { indices } = this.#expected(index);
-      this.#advance(index, indices, await this.#dataset.files(indices));
+      const files = await this.#dataset.files(indices);
+      this.#transcript.advance(
+        index,
+        indices,
+        files.map(({ contentHash }) => contentHash),
+      );
     }
     this.#knowsHead = true;
-  }
-
-  #advance(index: number, indices: readonly number[], files: readonly ManifestFile[]): Uint8Array {
-    return this.#transcript.advance(
-      index,
-      indices,
-      files.map((file) => file.contentHash),
-    );
   }
 
   #expected(index: number): { indices: number[]; padded: number } {
@@ -135,18 +139,23 @@ export class BatchVerifier {
     return { indices: positions.map((position) => this.#segment.order.itemAt(position)), padded };
   }
 
-  #verifyHashes(message: BatchResponse, indices: readonly number[], files: readonly ManifestFile[]): void {
+  #verifyHashes(
+    message: BatchResponse,
+    indices: readonly number[],
+    files: readonly ManifestFile[],
+    hashes: readonly Uint8Array[],
+  ): void {
     const batch = this.#next;
-    for (const [i, file] of files.entries()) {
-      const where = { batch, item: indices[i] as number, path: file.path };
-      requireHash("item hash", file.contentHash, message.itemHashes[i] as Uint8Array, where);
+    for (const [i, expected] of hashes.entries()) {
+      const actual = message.itemHashes[i] as Uint8Array;
+      if (equalBytes(expected, actual)) continue;
+      const where = { batch, item: indices[i] as number, path: (files[i] as ManifestFile).path };
+      requireHash("item hash", expected, actual, where);
     }
     if (this.#segment.parameters.batchHash !== "framed") return;
-    const sizes = files.map((file) => file.size);
-    const hashes = files.map((file) => file.contentHash);
-    requireHash("batch hash", framedBatchHash(batch, sizes, hashes, this.#blake3), message.batchHash, {
-      batch,
-    });
+    const sizes = files.map(({ size }) => size);
+    const own = framedBatchHash(batch, sizes, hashes, this.#blake3);
+    requireHash("batch hash", own, message.batchHash, { batch });
   }
 
   #same(
@@ -166,4 +175,8 @@ export class BatchVerifier {
       actual: shorten(actual),
     });
   }
+}
+
+function sameIndices(expected: readonly number[], actual: readonly bigint[]): boolean {
+  return actual.length === expected.length && expected.every((index, i) => Number(actual[i]) === index);
 }
