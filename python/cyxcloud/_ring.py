@@ -121,7 +121,7 @@ class Ring:
         self.slots = slots
         self.slot_bytes = slot_bytes
         self.address = address
-        self._memory = memory
+        self.memory = memory
         self._closed = False
 
     @classmethod
@@ -159,12 +159,12 @@ class Ring:
     ) -> RingArray:
         """As ``array``, in host memory."""
         address = self.address + self._locate(slot, offset, byte_length(dtype, shape))
-        return RingArray(self._memory, address, dtype, shape, owner)
+        return RingArray(self.memory, address, dtype, shape, owner)
 
     def slot(self, slot: int) -> memoryview:
         """All bytes of a slot."""
         start = self._locate(slot, 0, self.slot_bytes)
-        return memoryview(self._memory).cast("B")[start : start + self.slot_bytes]
+        return memoryview(self.memory).cast("B")[start : start + self.slot_bytes]
 
     def retire(self, slot: int, streams: Sequence[int] = ()) -> Fence:
         """The user let go of a slot: the fence tells when the companion may have it back.
@@ -176,7 +176,7 @@ class Ring:
     def close(self) -> None:
         """Idempotent. Gives the memory back as soon as no array uses it."""
         self._closed = True
-        self._memory = None
+        self.memory = None
 
     def _locate(self, slot: int, offset: int, length: int) -> int:
         if self._closed:

@@ -1,0 +1,136 @@
+"""A training process, reduced to what tests of the device backends ask for: JSON lines in, JSON lines out."""
+
+import base64
+import ctypes
+import gc
+import json
+import sys
+
+from cyxcloud import _cuda
+from cyxcloud._cuda import DeviceRing, detect_device, driver, forget_probe
+from cyxcloud._ring import Ring
+
+state = {}
+
+
+def pattern(number, length):
+    """What batch `number` consists of; every batch differs from the one before in every byte."""
+    return bytes([number % 251]) * length
+
+
+def detect(ordinal=None):
+    return detect_device(ordinal)
+
+
+def attach(path, size, slots, slot_bytes, backend, ordinal=None):
+    ring = Ring.map(path, size, slots, slot_bytes)
+    state["host"] = ring
+    state["ring"] = ring if backend == "shm" else DeviceRing(ring, backend, ordinal)
+    forget_probe()
+    return {"handles": list(state["ring"].handles), "pinned": getattr(state["ring"], "pinned", None)}
+
+
+def check(slot, number, length):
+    """How many bytes of a batch are wrong, as the consumer sees it right after the announcement."""
+    ring = state["ring"]
+    ring.receive(slot, length)
+    content = ring.array(slot, 0, "uint8", (length,)).tobytes()
+    wrong = sum(a != b for a, b in zip(content, pattern(number, length))) if content != pattern(number, length) else 0
+    ring.retire(slot).wait()
+    return wrong
+
+
+def read(slot, length):
+    return base64.b64encode(state["ring"].array(slot, 0, "uint8", (length,)).tobytes()).decode()
+
+
+def leave_out(name):
+    """From now on the driver does not get calls of this name."""
+    left_out = name
+    original = _cuda.Driver.call
+
+    def skipping(self, name, *arguments):
+        if name != left_out:
+            original(self, name, *arguments)
+
+    _cuda.Driver.call = skipping
+
+
+def slow_reader(slot, number, length, batches, fenced):
+    """Reads batches by copies that are still under way when the user lets go; the slot is filled again at once or,
+    as it must be, after the fence. Returns how many were read wrong."""
+    ring = state["ring"]
+    host = state["host"].slot(slot)
+    stream = _cuda._Stream(ring._context)
+    wrong = 0
+    for i in range(batches):
+        host[:length] = pattern(number + i, length)
+        ring.receive(slot, length)
+        array = ring.array(slot, 0, "uint8", (length,))
+        array.use_on(stream.handle.value)
+        target = ctypes.create_string_buffer(length)
+        with ring._context as cuda:
+            cuda.call("cuMemcpyDtoHAsync_v2", target, array._slot.memory.address, length, stream.handle)
+        fence = ring.retire(slot)
+        if fenced:
+            fence.wait()
+            assert fence.done()
+        # The companion has the slot again, and fills it.
+        host[:length] = pattern(number + i + 100, length)
+        ring.receive(slot, length)
+        with ring._context as cuda:
+            cuda.call("cuStreamSynchronize", stream.handle)
+            cuda.call("cuStreamSynchronize", ring._stream.handle)
+        wrong += target.raw != pattern(number + i, length)
+    return wrong
+
+
+def keep(slot, length):
+    """Takes a capsule as torch would, which must outlive the ring."""
+    array = state["ring"].array(slot, 0, "uint8", (length,))
+    state["array"] = array
+    state["capsule"] = array.__dlpack__(stream=1)
+    return list(array.__dlpack_device__())
+
+
+def drop():
+    state.pop("array", None)
+    state.pop("capsule", None)
+    gc.collect()
+    return live()
+
+
+def close():
+    state.pop("ring").close()
+    state.pop("host").close()
+    gc.collect()
+    return live()
+
+
+def live():
+    library = driver()._library
+    library.mockLive.argtypes = [ctypes.c_char]
+    names = ("contexts", "streams", "events", "allocations", "mappings", "registrations")
+    counts = {name: library.mockLive(name[0].encode()) for name in names}
+    counts["violations"] = library.mockViolations()
+    return counts
+
+
+def unpinned():
+    return driver()._library.mockUnpinnedCopies()
+
+
+def end():
+    state.clear()
+    forget_probe()
+    gc.collect()
+    return live()
+
+
+for line in sys.stdin:
+    request = json.loads(line)
+    try:
+        answer = {"result": globals()[request.pop("call")](**request)}
+    except Exception as error:
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), flush=True)
