@@ -320,3 +320,15 @@ export const DECODE_THREADS_MAX: number = 256;
 export const DECODE_HEAP_BYTES: number = 2 * IMAGE_MAX_BYTES + 32 * MIB;
 /** Streams of one companion: each holds a ring, a pool of messages and a connection. */
 export const COMPANION_STREAMS_MAX: number = 256;
+/** Smallest cache of items: a few segments of the largest item. */
+export const CACHE_MIN_BYTES: number = 256 * MIB;
+/** A cache is that many files when it is full; one of them is what eviction frees at once. */
+export const CACHE_SEGMENTS: number = 64;
+/** Files that it may be at most: every process that stores leaves one that is not full. */
+export const CACHE_MAX_SEGMENTS: number = 256;
+/** The use of a segment is noted on disk at most so often. */
+export const CACHE_TOUCH_MS: number = 60_000;
+/** A file that was begun so long ago and not finished is what a crash left. */
+export const CACHE_LEFTOVER_MS: number = 10 * 60_000;
+/** So many following batches must be cached to give a running response up for them: another request costs a round trip. */
+export const CACHE_RUN_BATCHES: number = 16;

@@ -15,6 +15,7 @@ export interface MessageBuffer {
 interface Held {
   readonly pooled: PooledBuffer;
   readonly bytes: Uint8Array<SharedArrayBuffer>;
+  lastUse?: () => Promise<void>;
 }
 
 const held = new WeakMap<BatchResponse, Held>();
@@ -55,6 +56,24 @@ export function messageBuffer(message: BatchResponse): MessageBuffer {
  * message from its source does so once, also when the message is refused. For others, and again, it does nothing.
  */
 export function releaseMessage(message: BatchResponse): void {
+  const found = held.get(message);
+  held.delete(message);
+  if (found?.lastUse === undefined) found?.pooled.release();
+  else void found.lastUse().finally(() => found.pooled.release());
+}
+
+/** Like `releaseMessage`, for a message that is not to be used any more, whoever waited for that. */
+export function discardMessage(message: BatchResponse): void {
   held.get(message)?.pooled.release();
   held.delete(message);
+}
+
+/**
+ * Lets somebody use a message's memory when its consumer has released it; only then it goes back to the pool. For a
+ * message that is not in shared memory, or was released, nothing happens.
+ * @param use must not reject.
+ */
+export function whenReleased(message: BatchResponse, use: () => Promise<void>): void {
+  const found = held.get(message);
+  if (found !== undefined) found.lastUse = use;
 }

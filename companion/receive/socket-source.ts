@@ -1,12 +1,12 @@
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { problemError } from "../../client/http.ts";
-import { broken, encodeRequest, STREAM_CONTENT_TYPE, type StreamEnd } from "../../client/stream/frames.ts";
+import { broken, encodeRequest, STREAM_CONTENT_TYPE } from "../../client/stream/frames.ts";
 import { STREAM_BATCHES_ROUTE, type BatchMessages, type BatchSource } from "../../client/stream/source.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { HTTP_PROBLEM_MAX_BYTES, RECEIVE_IDLE_MS } from "../../core/limits.ts";
 import { fromUtf8 } from "../../core/text.ts";
-import type { BatchResponse } from "../../proto/index.ts";
 import { BatchReceiver } from "./batch-receiver.ts";
+import { withCleanup } from "./cleanup.ts";
 import { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "./http-response.ts";
 import { MessagePool } from "./message-pool.ts";
@@ -55,7 +55,7 @@ export function socketSource(options: SocketSourceOptions = {}): BatchSource {
       }
       const receiver = new BatchReceiver(pool, exchange);
       exchange.readInto(receiver);
-      return messagesOf(receiver);
+      return withCleanup(messagesOf(receiver), () => receiver.close());
     },
     discard: releaseMessage,
   };
@@ -73,25 +73,16 @@ function secureContextOf(
   }
 }
 
-/** A generator that cleans up also when it is left before its first message. */
-function messagesOf(receiver: BatchReceiver): BatchMessages {
-  const messages = (async function* (): AsyncGenerator<BatchResponse, StreamEnd, undefined> {
-    try {
-      for (;;) {
-        const next = await receiver.next();
-        if (next.done === true) return next.value;
-        yield next.value;
-      }
-    } finally {
-      receiver.close();
+async function* messagesOf(receiver: BatchReceiver): BatchMessages {
+  try {
+    for (;;) {
+      const next = await receiver.next();
+      if (next.done === true) return next.value;
+      yield next.value;
     }
-  })();
-  const inner = messages.return.bind(messages);
-  messages.return = (value) => {
+  } finally {
     receiver.close();
-    return inner(value);
-  };
-  return messages;
+  }
 }
 
 /** @throws DataStreamError where what follows is no stream. */
