@@ -2,8 +2,10 @@
 export interface PipelineObserver {
   /** A request went to the gateway; `again`: not the first of its epoch. */
   requested?(again: boolean): void;
-  /** A message arrived, so many bytes as it came. */
-  received?(bytes: number): void;
+  /** A message of so many items arrived, so many bytes as it came. */
+  received?(items: number, bytes: number): void;
+  /** A message of so many items was made of cached ones. */
+  cached?(items: number): void;
   /** Items of a batch did not fit their hashes: it is asked for again. */
   refetched?(): void;
   /** A batch waited so many seconds for a free slot. */

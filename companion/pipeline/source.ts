@@ -1,7 +1,7 @@
 import type { BatchMessages, BatchSource } from "../../client/stream/source.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { BatchResponse } from "../../proto/index.ts";
-import { messageBuffer, releaseMessage } from "../receive/messages.ts";
+import { discardMessage, messageBuffer } from "../receive/messages.ts";
 import type { PipelineObserver } from "./observer.ts";
 
 /**
@@ -24,22 +24,31 @@ export function observedSource(
       asked.add(request.epoch);
       const signal = AbortSignal.any([context.signal, drain]);
       return unlessDrained(drain, async () =>
-        observed(await source.open(request, { ...context, signal }), observer, drain),
+        observed(source, await source.open(request, { ...context, signal }), observer, drain),
       );
     },
     discard(message) {
       onDiscard(message);
-      if (source.discard === undefined) releaseMessage(message);
+      if (source.discard === undefined) discardMessage(message);
       else source.discard(message);
     },
+    isLocal: (message) => source.isLocal?.(message) ?? false,
   };
 }
 
-function observed(messages: BatchMessages, observer: PipelineObserver, drain: AbortSignal): BatchMessages {
+function observed(
+  source: BatchSource,
+  messages: BatchMessages,
+  observer: PipelineObserver,
+  drain: AbortSignal,
+): BatchMessages {
   const next = messages.next.bind(messages);
   messages.next = async () => {
     const result = await unlessDrained(drain, next);
-    if (result.done !== true) observer.received?.(messageBuffer(result.value).bytes.byteLength);
+    if (result.done === true) return result;
+    const { items } = result.value;
+    if (source.isLocal?.(result.value) === true) observer.cached?.(items.length);
+    else observer.received?.(items.length, messageBuffer(result.value).bytes.byteLength);
     return result;
   };
   return messages;

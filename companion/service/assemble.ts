@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DataStreamError } from "../../core/errors.ts";
-import type { Log } from "../../core/log.ts";
+import { errorFields, type Log } from "../../core/log.ts";
+import { ItemCache } from "../cache/item-cache.ts";
 import { Backends } from "../device/backends.ts";
 import { HandoffServer, runtimeFolder } from "../handoff/server.ts";
 import { HandoffSession } from "../handoff/session.ts";
@@ -23,6 +24,7 @@ export interface Parts {
   readonly log: Log;
   readonly backends: Backends;
   readonly workers: WorkerPool;
+  readonly cache: ItemCache | undefined;
   readonly streams: Streams;
   readonly port: OnePort;
   readonly handoff: HandoffServer;
@@ -52,6 +54,8 @@ export async function assemble(
   });
   undo.push(() => backends.close());
   for (const { name, available, reason } of backends.probed) log.info("backend", { name, available, reason });
+  const cache = await openCache(configuration, log);
+  if (cache !== undefined) undo.push(() => cache.close());
   const workers = new WorkerPool(configuration.threads);
   undo.push(() => workers.close());
   const metrics = new Metrics({
@@ -59,7 +63,16 @@ export async function assemble(
     slots: () => streams.slots,
     draining: () => streams.isDraining,
   });
-  const streams = new Streams({ configuration, version: VERSION, backends, workers, gateways, metrics, log });
+  const streams = new Streams({
+    configuration,
+    version: VERSION,
+    backends,
+    workers,
+    gateways,
+    cache,
+    metrics,
+    log,
+  });
   const { promise: idle, resolve: becomeIdle } = Promise.withResolvers<void>();
   const activity = new Activity(configuration.exit_when_idle * 1000, becomeIdle);
   undo.push(() => activity.close());
@@ -108,6 +121,7 @@ export async function assemble(
     log,
     backends,
     workers,
+    cache,
     streams,
     port,
     handoff,
@@ -116,6 +130,25 @@ export async function assemble(
     closing: undefined,
   };
   return { parts, address, idle };
+}
+
+/** @throws DataStreamError naming the setting whose folder does not work. */
+async function openCache(
+  { cache_folder: directory, cache_limit: limitBytes }: Configuration,
+  log: Log,
+): Promise<ItemCache | undefined> {
+  if (limitBytes === 0) return undefined;
+  const onTrouble = (error: Error): void => log.warn("cache_stopped", errorFields(error));
+  try {
+    return await ItemCache.open({ directory, limitBytes, onTrouble });
+  } catch (error) {
+    if (error instanceof DataStreamError) throw error;
+    const { code = "no code" } = error as NodeJS.ErrnoException;
+    throw new DataStreamError("failed_precondition", `cache_folder: ${directory} cannot be used (${code}).`, {
+      details: { field: "cache_folder" },
+      cause: error,
+    });
+  }
 }
 
 async function openPort(

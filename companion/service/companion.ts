@@ -75,13 +75,14 @@ export class Companion {
 }
 
 async function closeAll(parts: Parts): Promise<void> {
-  const { activity, handoff, port, sessions, workers, backends, log } = parts;
+  const { activity, handoff, port, sessions, workers, cache, backends, log } = parts;
   activity.close();
   const ended = [...sessions].map((session) => session.closed);
   await Promise.all([handoff.close(), port.close()]);
   await Promise.all(ended);
   await activity.quiet();
   await workers.close();
+  await cache?.close();
   await backends.close();
   log.info("companion_stopped");
 }

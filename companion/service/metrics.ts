@@ -82,7 +82,7 @@ export class Metrics {
   );
   readonly #allHeld = this.#counter(
     "all_slots_held_total",
-    "How often a consumer came to hold every slot of its ring.",
+    "How often every slot of a ring came to be handed over: the consumer is the slower side.",
     ["rank"],
   );
   readonly #cacheHits = this.#counter("cache_hits_total", "Items that came from the local cache.");
@@ -108,22 +108,19 @@ export class Metrics {
     this.#failed.inc({ kind, code });
   }
 
-  cacheHit(items: number): void {
-    this.#cacheHits.inc(items);
-  }
-
-  cacheMissed(items: number): void {
-    this.#cacheMisses.inc(items);
-  }
-
-  pipelineObserver(rank: number): PipelineObserver {
+  /** @param hasCache whether what arrives was looked for in the cache before. */
+  pipelineObserver(rank: number, hasCache: boolean): PipelineObserver {
     const labels = { rank: String(rank) };
     return {
       requested: (again) => {
         this.#requests.inc();
         if (again) this.#reconnects.inc();
       },
-      received: (bytes) => this.#received.inc(bytes),
+      received: (items, bytes) => {
+        this.#received.inc(bytes);
+        if (hasCache) this.#cacheMisses.inc(items);
+      },
+      cached: (items) => this.#cacheHits.inc(items),
       refetched: () => this.#refetched.inc(),
       waitedForSlot: (seconds) => this.#slotWait.inc(seconds),
       decoded: (seconds) => this.#decoding.inc(seconds),

@@ -6,6 +6,8 @@ import { checkStartIndex } from "../../core/stream/batches.ts";
 import { RECEIVE_POOL_BYTES } from "../../core/limits.ts";
 import { outputFormat, type OutputFormat } from "../decode/output-format.ts";
 import type { DatasetSchema } from "../../core/dataset/schema.ts";
+import { cachingSource } from "../cache/caching-source.ts";
+import type { ItemCache } from "../cache/item-cache.ts";
 import type { Backends } from "../device/backends.ts";
 import {
   HANDOFF_BACKENDS,
@@ -36,6 +38,7 @@ export interface StreamsOptions {
   readonly backends: Backends;
   readonly workers: WorkerPool;
   readonly gateways: Gateways;
+  readonly cache: ItemCache | undefined;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -141,14 +144,19 @@ export class Streams implements SessionHost {
       .client(address, request.access_token, request.known_keys)
       .openStream(options);
     const description = describeStream(context, options);
+    const cache = request.cache === false ? undefined : this.#options.cache;
+    const received = gateways.source(address, entry.pool);
+    const { blake3 } = context;
+    const source =
+      cache === undefined ? received : cachingSource(received, { cache, pool: entry.pool, blake3 });
     const pipeline = await Pipeline.open({
       context,
       stream: { ...options, retry: gateways.streamRetry, signal },
-      source: gateways.source(address, entry.pool),
+      source,
       workers,
       backend,
       slots: request.slots ?? (request.prefetch_batches ?? PREFETCH_DEFAULT) + SLOTS_BESIDE_READY,
-      observer: metrics.pipelineObserver(rank),
+      observer: metrics.pipelineObserver(rank, cache !== undefined),
       drain: this.#drain.signal,
       ...(consumer && { consumer }),
       ...(request.on_error && { onError: request.on_error }),
@@ -214,7 +222,7 @@ export class Streams implements SessionHost {
         stream: { ...stream, retry: gateways.streamRetry, signal },
         source: gateways.source(address, entry.pool),
         workers,
-        observer: metrics.pipelineObserver(rank),
+        observer: metrics.pipelineObserver(rank, false),
         drain: this.#drain.signal,
       });
       yield* timed(messages, metrics.consumerObserver(rank));

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { StreamRequest } from "../../../companion/handoff/messages.ts";
 import { startCompanion, type TestCompanion } from "./companions.ts";
@@ -209,6 +210,30 @@ test.each([
     break;
   }
   await client.closed();
+});
+
+test("the second epoch comes from the cache where there is one, unless a client wants none", async () => {
+  const folder = join(companion.folder, "cache");
+  const caching = await startCompanion({
+    gateway: letters.gateway.url,
+    cache_folder: folder,
+    cache_limit: "256MiB",
+  });
+  const hits = async (): Promise<number> => {
+    const metrics = await (await fetch(`${caching.url}/metrics`)).text();
+    return Number(/cyxcloud_companion_cache_hits_total (\d+)/.exec(metrics)?.[1]);
+  };
+  for (const cache of [false, true]) {
+    const client = await HandoffClient.connect(caching.socket);
+    await client.open(request({ cache, epochs: 2, shuffle: true }));
+    const seen: number[] = [];
+    for await (const batch of client.batches()) seen.push(...itemsOf(client, batch));
+    expect(seen).toHaveLength(2 * FILES);
+    client.kill();
+    await caching.companion.quiet();
+    expect(await hits()).toBe(cache ? FILES : 0);
+  }
+  await caching.close();
 });
 
 test("tokens never reach the log", () => {
