@@ -104,6 +104,9 @@ class RingArray:
         return view.cast("H" if letter == "e" else letter, self.shape)  # type: ignore[call-overload,no-any-return]
 
     def __buffer__(self, flags: int) -> memoryview:
+        # Whoever asks for a buffer takes its format at its word; numpy then asks for __array_interface__.
+        if self.dtype in ("float16", "bfloat16"):
+            raise BufferError(f"A buffer cannot say {self.dtype}: use memoryview() for raw words, or DLPack.")
         return self.memoryview()
 
     def tobytes(self) -> bytes:
