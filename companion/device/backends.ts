@@ -2,7 +2,7 @@
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { libc } from "../memory/libc.ts";
 import type { BackendName, ConsumerDevice, DeviceBackend } from "./backend.ts";
-import { CudaIpcBackend, LIBCUDA } from "./cuda/backend.ts";
+import { CudaIpcBackend, LIBCUDA, reasonOf } from "./cuda/backend.ts";
 import { hostBackend } from "./host.ts";
 import { sharedBackend } from "./shared.ts";
 
@@ -114,7 +114,7 @@ async function cudaDevices(cuda: CudaIpcBackend): Promise<{ available: boolean; 
     if (devices.length === 0) return { available: false, reason: "the driver knows no device" };
     return { available: true, reason: devices.map(({ name, uuid }) => `${name} (${uuid})`).join(", ") };
   } catch (error) {
-    return { available: false, reason: (error as Error).message.replace(/^CUDA: |\.$/g, "") };
+    return { available: false, reason: reasonOf(error) };
   }
 }
 

@@ -46,14 +46,14 @@ export class CudaIpcBackend implements DeviceBackend {
         await this.#thread.request({
           type: "try",
           uuid: consumer.uuid,
-          handle: decodeHandle(consumer.probe),
+          handle: decodeHandle("probe", consumer.probe),
         });
       } else if (!(await this.devices()).some(({ uuid }) => uuid === consumer.uuid)) {
         return `device ${consumer.uuid} is not among those of this process`;
       }
       return undefined;
     } catch (error) {
-      if (error instanceof DataStreamError && error.code !== "internal") return error.message;
+      if (error instanceof DataStreamError && error.code !== "internal") return reasonOf(error);
       throw error;
     }
   }
@@ -106,7 +106,11 @@ class CudaRing implements Ring {
     this.#file.unlink();
     if (handles.length !== this.slots)
       throw invalidArgument("handles", `must be ${this.slots}, one for each slot.`, { limit: this.slots });
-    await this.#thread.request({ type: "attach", ring: this.#ring, handles: handles.map(decodeHandle) });
+    await this.#thread.request({
+      type: "attach",
+      ring: this.#ring,
+      handles: handles.map((text) => decodeHandle("handles", text)),
+    });
   }
 
   async publish(slot: number, byteLength: number): Promise<void> {
@@ -129,11 +133,16 @@ class CudaRing implements Ring {
   }
 }
 
-function decodeHandle(text: string): Uint8Array {
+/** An error within a sentence. */
+export function reasonOf(error: unknown): string {
+  return (error as Error).message.replace(/^CUDA: |\.$/g, "");
+}
+
+function decodeHandle(field: string, text: string): Uint8Array {
   const bytes = Buffer.from(text, "base64");
   // Not Buffer's shared pool: the message to the thread would carry all of it.
   if (bytes.length === IPC_HANDLE_BYTES) return new Uint8Array(bytes);
-  throw invalidArgument("handles", `must be base64 of ${IPC_HANDLE_BYTES} bytes each.`, {
+  throw invalidArgument(field, `must be base64 of ${IPC_HANDLE_BYTES} bytes each.`, {
     limit: IPC_HANDLE_BYTES,
   });
 }

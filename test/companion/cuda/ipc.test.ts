@@ -1,4 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ConsumerDevice, Ring } from "../../../companion/device/backend.ts";
 import { CudaIpcBackend } from "../../../companion/device/cuda/backend.ts";
@@ -101,6 +103,34 @@ describe.skipIf(TOOLS === undefined)("cuda-ipc on a mock driver (needs gcc and p
     await consumer.call("close");
     expect(await consumer.call("live")).toMatchObject({ allocations: 1, registrations: 0 });
     expect(await consumer.call("drop")).toEqual(NOTHING);
+  });
+
+  test("a companion that is killed takes nothing from its consumer, which goes on with the next one", async () => {
+    const consumer = consume();
+    const device = await consumer.call<ConsumerDevice>("detect");
+    const killed = fork(
+      new URL("companion.worker.ts", import.meta.url),
+      [mock.path, JSON.stringify(device)],
+      {
+        execArgv: [],
+      },
+    );
+    const [attachment] = (await once(killed, "message")) as [{ path: string; size: number }];
+    const parameters = { ...attachment, slots: 1, slot_bytes: SLOT, backend: "cuda-ipc" };
+    killed.send(await consumer.call<{ handles: string[] }>("attach", parameters));
+    expect((await once(killed, "message"))[0]).toBe("announced");
+    killed.kill("SIGKILL");
+    await once(killed, "exit");
+    expect(existsSync(attachment.path)).toBe(false);
+    expect(await consumer.call("check", { slot: 0, number: 77, length: SLOT })).toBe(0);
+    await consumer.call("close");
+
+    const ring = await attach(consumer, 1);
+    fill(ring, 0, 78);
+    await ring.publish(0, SLOT);
+    expect(await consumer.call("check", { slot: 0, number: 78, length: SLOT })).toBe(0);
+    await ring.close();
+    expect(await consumer.end()).toEqual(NOTHING);
   });
 
   describe("a consumer that dies", () => {
