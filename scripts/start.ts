@@ -3,6 +3,9 @@ import { rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Command, InvalidArgumentError } from "commander";
+import { DataStreamError } from "../core/errors.ts";
+import type { Companion } from "../companion/service/companion.ts";
+import { startLocalCompanion } from "./stack/companion.ts";
 import { startStack, type Stack } from "./stack/index.ts";
 import { ROOT } from "./stack/paths.ts";
 import { PortBusyError } from "./stack/ports.ts";
@@ -15,6 +18,7 @@ interface Options {
   readonly port: number;
   readonly databasePort: number;
   readonly bridgePort: number;
+  readonly companionPort: number;
   readonly owner: string;
   readonly directory: string;
   readonly entry?: string;
@@ -25,6 +29,7 @@ const options = new Command("npm start --")
   .option("--port <port>", "gateway; 0 takes a free one", asPort, 8787)
   .option("--database-port <port>", "PostgreSQL", asPort, 54_329)
   .option("--bridge-port <port>", "Neon bridge", asPort, 54_330)
+  .option("--companion-port <port>", "companion; the next free one where it is taken", asPort, 50_052)
   .option("--owner <name>", "user that the first start creates", "owner")
   .option("--directory <path>", "keeps everything between starts", join(ROOT, ".cyxcloud"))
   .option("--entry <module>", "Worker to run instead of functions/gateway.ts")
@@ -33,19 +38,22 @@ const options = new Command("npm start --")
 
 const stopRequested = requestToStop();
 const stack = await start();
+const companion = await startCompanion(stack);
 const devFile = join(resolve(options.directory), "dev.json");
 writePrivateJson(devFile, {
   gateway_url: stack.gatewayUrl,
   api_key: stack.apiKey,
   database_url: stack.databaseUrl,
   bridge_url: stack.bridgeUrl,
+  companion_url: companion.address,
   pid: process.pid,
 });
-announce(stack);
+announce(stack, companion);
 
 const reason = await Promise.race([stopRequested, stack.postgres.ended.then(() => "the database ended")]);
 console.log(`\nStopping (${reason}) …`);
 rmSync(devFile, { force: true });
+await companion.close();
 await stack.stop();
 console.log("Stopped. Everything is kept for the next start.");
 process.exit(reason.startsWith("SIG") ? 0 : 1);
@@ -68,6 +76,16 @@ async function start(): Promise<Stack> {
   }
 }
 
+async function startCompanion({ gatewayUrl, stop }: Stack): Promise<Companion> {
+  try {
+    return await startLocalCompanion(gatewayUrl, options.companionPort);
+  } catch (error) {
+    console.error(error instanceof DataStreamError ? error.message : error);
+    await stop();
+    process.exit(1);
+  }
+}
+
 /** Resolves with the first signal; a later one ends at once, without waiting for anything. */
 function requestToStop(): Promise<string> {
   return new Promise((resolveFirst) => {
@@ -81,10 +99,11 @@ function requestToStop(): Promise<string> {
   });
 }
 
-function announce({ gatewayUrl, apiKey, databaseUrl, bridgeUrl }: Stack): void {
+function announce({ gatewayUrl, apiKey, databaseUrl, bridgeUrl }: Stack, { address }: Companion): void {
   console.log(`
 Running.
   Gateway      ${gatewayUrl}
+  Companion    ${address}
   API key      ${apiKey}
   Database     ${databaseUrl}
   Neon bridge  ${bridgeUrl}

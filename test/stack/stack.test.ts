@@ -49,6 +49,7 @@ async function running({ child, output, exited }: Started): Promise<void> {
 
 interface Dev {
   readonly gateway_url: string;
+  readonly companion_url: string;
   readonly api_key: string;
   readonly database_url: string;
   readonly bridge_url: string;
@@ -92,6 +93,9 @@ test.each(["SIGINT", "SIGTERM"] as const)(
     expect(statSync(join(directory, "dev.json")).mode & 0o777).toBe(0o600);
     expect(dev.pid).toBe(started.child.pid);
     expect(started.output()).toContain(dev.gateway_url);
+    expect(started.output()).toContain(dev.companion_url);
+    const wellKnown = await fetch(`${dev.companion_url}/.well-known/cyxcloud-companion`);
+    expect(await wellKnown.json()).toMatchObject({ protocol: 1, gateway: dev.gateway_url });
     expect(started.output()).toContain(dev.api_key);
     expect((await fetch(dev.gateway_url)).ok).toBe(true);
 
