@@ -42,10 +42,10 @@ interface LocalBatch {
  * a long run of cached batches follows. For one stream: make another for the next.
  *
  * Messages of its own have no transcript head and no lease, see `BatchSource.isLocal`. Where one does not fit its hashes,
- * its items are dropped and come from the gateway: a damaged cache costs time, never a run.
+ * what is damaged is dropped and comes from the gateway: a damaged cache costs time, never a run.
  *
- * Every message must be released or discarded. Batches are only composed with framed batch hashes, and when it is known
- * where the stream goes on.
+ * Every message must be released or discarded. Batches are only composed with framed batch hashes. Where the gateway has to
+ * say where the stream goes on, it is asked for one batch.
  */
 export function cachingSource(inner: BatchSource, options: CachingSourceOptions): CachingSource {
   return new Caching(inner, options);
@@ -76,12 +76,13 @@ class Caching implements CachingSource {
     const { segment, firstBatch } = context;
     this.#begin(nameOf(context));
     await this.#options.cache.refresh();
-    if (firstBatch === undefined || segment.parameters.batchHash !== "framed") {
+    if (segment.parameters.batchHash !== "framed") {
       const messages = await this.#inner.open(request, context);
       return withCleanup(this.#stored(messages), () => messages.return({ continuation: undefined }));
     }
+    if (firstBatch === undefined) return new Epoch(this, this.#inner, request, context, -1).openAnywhere();
     const suspect = this.#takeSuspect(nameOf(context), firstBatch);
-    for (const hash of suspect?.hashes ?? []) await this.#options.cache.drop(hash);
+    if (suspect !== undefined) await this.#options.cache.check(suspect.hashes, this.#options.blake3);
     return new Epoch(this, this.#inner, request, context, suspect === undefined ? -1 : firstBatch).open(
       firstBatch,
     );
@@ -184,8 +185,7 @@ class Epoch {
   readonly #source: Caching;
   readonly #inner: BatchSource;
   readonly #request: StreamBatchesRequest;
-  readonly #context: SourceContext;
-  readonly #total: number;
+  #context: SourceContext;
   /** A batch that must come from the inner source. */
   readonly #forced: number;
   /** A batch at or after the next that was not cached when it was looked at, so that runs are not looked at again and again. */
@@ -206,7 +206,16 @@ class Epoch {
     this.#request = request;
     this.#context = context;
     this.#forced = forced;
-    this.#total = totalBatches(context.segment.plan);
+  }
+
+  get #total(): number {
+    return totalBatches(this.#context.segment.plan);
+  }
+
+  /** The gateway says where the stream goes on, with the first message. */
+  async openAnywhere(): Promise<BatchMessages> {
+    this.#response = await this.#inner.open(this.#request, this.#context);
+    return withCleanup(this.#messages(-1), () => this.#leave());
   }
 
   /** The first request goes out at once, where one is needed. */
@@ -235,6 +244,7 @@ class Epoch {
         }
         const received = await this.#response.next();
         if (received.done === true) return received.value;
+        if (next < 0) this.#beginAt(received.value);
         next = Number(received.value.batchIndex) + 1;
         this.#source.store(received.value);
         yield received.value;
@@ -245,8 +255,15 @@ class Epoch {
     }
   }
 
+  #beginAt({ startIndex, batchIndex }: BatchResponse): void {
+    const { segment } = this.#context;
+    const plan = { ...segment.plan, start: Number(startIndex) };
+    this.#context = { ...this.#context, segment: { ...segment, plan }, firstBatch: Number(batchIndex) };
+  }
+
   async #ask(batch: number): Promise<BatchMessages> {
     const request = clone(StreamBatchesRequestSchema, this.#request);
+    request.startIndex = BigInt(this.#context.segment.plan.start);
     request.resumeBatchIndex = BigInt(batch);
     return this.#inner.open(request, { ...this.#context, firstBatch: batch });
   }

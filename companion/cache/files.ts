@@ -4,23 +4,23 @@ import { mkdir, readdir, rename, stat, unlink, utimes } from "node:fs/promises";
 /** What the cache needs of a file system; tests let it fail in the middle. */
 export interface CacheFiles {
   /** Names in a directory, which is made where it is missing, for this user alone. */
-  list(directory: string): Promise<readonly string[]>;
+  readonly list: (directory: string) => Promise<readonly string[]>;
   /** Undefined where there is no such file. */
-  stat(path: string): Promise<FileFacts | undefined>;
+  readonly stat: (path: string) => Promise<FileFacts | undefined>;
   /** A new file for this user alone, of a length that takes no space until it is written. */
-  create(path: string, byteLength: number): Promise<number>;
+  readonly create: (path: string, byteLength: number) => Promise<number>;
   /** Undefined where there is no such file. */
-  open(path: string): Promise<number | undefined>;
-  facts(descriptor: number): Promise<FileFacts>;
+  readonly open: (path: string) => Promise<number | undefined>;
+  readonly facts: (descriptor: number) => Promise<FileFacts>;
   /** Fills the views one after the other; returns how many bytes there were. */
-  read(descriptor: number, views: readonly Uint8Array[], position: number): Promise<number>;
-  write(descriptor: number, views: readonly Uint8Array[], position: number): Promise<void>;
-  close(descriptor: number): Promise<void>;
-  rename(from: string, to: string): Promise<void>;
+  readonly read: (descriptor: number, views: readonly Uint8Array[], position: number) => Promise<number>;
+  readonly write: (descriptor: number, views: readonly Uint8Array[], position: number) => Promise<void>;
+  readonly close: (descriptor: number) => Promise<void>;
+  readonly rename: (from: string, to: string) => Promise<void>;
   /** Nothing happens where there is no such file. */
-  remove(path: string): Promise<void>;
+  readonly remove: (path: string) => Promise<void>;
   /** Sets the time of the last use; best effort. */
-  touch(path: string, facts: FileFacts): Promise<void>;
+  readonly touch: (path: string, facts: FileFacts) => Promise<void>;
 }
 
 export interface FileFacts {

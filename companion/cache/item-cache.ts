@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { toHex } from "../../core/bytes.ts";
+import { equalBytes, toHex } from "../../core/bytes.ts";
 import { invalidArgument } from "../../core/errors.ts";
 import {
   CACHE_LEFTOVER_MS,
@@ -10,8 +10,9 @@ import {
   CACHE_TOUCH_MS,
   ITEM_MAX_BYTES,
 } from "../../core/limits.ts";
+import type { Blake3 } from "../../core/ports.ts";
 import { nodeFiles, type CacheFiles } from "./files.ts";
-import { ItemTable } from "./item-table.ts";
+import { ItemTable, type ItemRecord } from "./item-table.ts";
 import { HEADER_BYTES, RECORD_BYTES } from "./record.ts";
 import { Segment, type ItemRead, type NewItem } from "./segment.ts";
 
@@ -38,6 +39,8 @@ export interface WantedItem {
 const SUFFIX = ".items";
 /** A write may begin and end in the middle of a block of the file system, at both ends of the file. */
 const ROUNDING_BYTES = 4 * 4_096;
+/** Items of one file that were found damaged, and condemn it. */
+const DAMAGED_ITEMS_MAX = 2;
 
 /**
  * Items on disk by their BLAKE3, as a bounded number of segment files (see record.ts). Each process appends to a segment
@@ -152,14 +155,39 @@ export class ItemCache {
     });
   }
 
-  /** Never offers the item's stored bytes again: they do not fit its hash. */
+  /** Never offers the item's stored bytes again. */
   drop(hash: Uint8Array): Promise<void> {
     return this.#exclusive(async () => {
-      for (let found = this.#table.find(hash); found !== undefined; found = this.#table.find(hash)) {
-        this.#table.remove(found);
-        await found.segment.drop(found.index);
+      for (let found = this.#table.find(hash); found !== undefined; found = this.#table.find(hash))
+        await this.#dropRecord(found);
+    });
+  }
+
+  /**
+   * Reads items again and drops those that do not fit their hashes, and files with several of them wholly: a machine that
+   * lost its power leaves more damage where there is some.
+   */
+  check(hashes: readonly Uint8Array[], blake3: Blake3): Promise<void> {
+    return this.#exclusive(async () => {
+      for (const hash of hashes) {
+        for (let found = this.#table.find(hash); found !== undefined; found = this.#table.find(hash)) {
+          if (await isRight(found, hash, blake3)) break;
+          await this.#dropRecord(found);
+          found.segment.damagedItems += 1;
+          if (found.segment.damagedItems >= DAMAGED_ITEMS_MAX) await this.#expel(found.segment);
+        }
       }
     });
+  }
+
+  async #dropRecord(record: ItemRecord): Promise<void> {
+    this.#table.remove(record);
+    await record.segment.drop(record.index);
+  }
+
+  async #expel(segment: Segment): Promise<void> {
+    await this.#files.remove(segment.path).catch(() => undefined);
+    await this.#forget(segment);
   }
 
   /** Looks at what other processes stored and threw out. */
@@ -273,4 +301,11 @@ export class ItemCache {
     }
     return true;
   }
+}
+
+async function isRight({ segment, index }: ItemRecord, hash: Uint8Array, blake3: Blake3): Promise<boolean> {
+  const place = segment.placeAt(index);
+  if (place === undefined) return false;
+  const target = new Uint8Array(place.length);
+  return (await segment.read([{ place, target }])) && equalBytes(blake3.hash(target), hash);
 }

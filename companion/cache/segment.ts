@@ -36,6 +36,8 @@ export class Segment {
   /** When something of it was last used, in milliseconds since 1970. */
   usedAt: number;
   diskBytes: number;
+  /** Items that were read and did not fit. */
+  damagedItems = 0;
   readonly #files: CacheFiles;
   readonly #capacity: number;
   #records: Uint8Array = new Uint8Array(RECORD_BYTES * 64);

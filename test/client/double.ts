@@ -53,6 +53,8 @@ export class GatewayDouble {
   lies: Lies = {};
   readonly requests: StreamBatchesRequest[] = [];
   readonly acknowledgements: AckBatchesRequest[] = [];
+  /** Where a request begins that leaves it to the gateway; undefined: where it says. */
+  goesOnAt: number | undefined;
   /** How many responses were cancelled by the client before they ended. */
   cancelled = 0;
   readonly #blake3: Blake3;
@@ -138,7 +140,10 @@ export class GatewayDouble {
       batchSize: request.batchSize,
       worldSize: Math.max(1, request.worldSize),
       rank: request.rank,
-      start: Number(request.startIndex),
+      start:
+        request.resumeBatchIndex === undefined && this.goesOnAt !== undefined
+          ? this.goesOnAt
+          : Number(request.startIndex),
       tail,
     };
     const { mode, contentHash, seed } = parameters;

@@ -1,8 +1,17 @@
 import fc from "fast-check";
-import { readdirSync, statSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ItemCache, type ItemCacheOptions } from "../../../companion/cache/item-cache.ts";
+import { kernels } from "../../stream/fixture.ts";
 import { diskBytes, dyingFiles, itemOf, scratchDirectory, type KnownItem } from "./store.ts";
 
 const KIB = 1024;
@@ -267,6 +276,31 @@ describe("what others do to the folder", () => {
     await again.put([item], 0);
     expect(await read(again, item)).toBe("right");
     await again.close();
+  });
+
+  test("checking drops what does not fit alone, and a file with several such items wholly", async () => {
+    const cache = await open();
+    const items = Array.from({ length: 8 }, (_, id) => itemOf(id, 5_000));
+    await cache.put(items, 0);
+    const [name] = readdirSync(scratch.path) as [string];
+    const path = join(scratch.path, name);
+    const damage = (id: number): void => {
+      const bytes = readFileSync(path);
+      bytes[64 + id * 5_000 + 7] = (bytes[64 + id * 5_000 + 7] as number) ^ 1;
+      writeFileSync(path, bytes);
+    };
+    damage(2);
+    const hashes = items.map(({ hash }) => hash);
+    await cache.check(hashes, kernels.blake3);
+    expect(hashes.map((hash) => cache.has(hash)).indexOf(false)).toBe(2);
+    expect(cache.count).toBe(7);
+    damage(5);
+    await cache.check(hashes, kernels.blake3);
+    expect(cache.count).toBe(0);
+    expect(readdirSync(scratch.path)).toEqual([]);
+    await cache.put(items, 0);
+    expect(cache.count).toBe(8);
+    await cache.close();
   });
 
   test("files and folder are for this user alone", async () => {
