@@ -12,4 +12,7 @@ export const registry: Readonly<Record<string, () => Promise<BenchModule>>> = {
   "stream.degraded": () => import("./stream/degraded.ts"),
   "stream.peak_memory": () => import("./stream/peak-memory.ts"),
   "companion.receive": () => import("./companion/receive.ts"),
+  "companion.memory": () => import("./companion/memory.ts"),
+  "companion.handoff": () => import("./companion/handoff.ts"),
+  "companion.decode": () => import("./companion/decode.ts"),
 };
