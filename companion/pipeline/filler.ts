@@ -1,4 +1,6 @@
 import type { ItemChecker, UncheckedBatch } from "../../client/stream/checker.ts";
+import { canceled } from "../../client/backoff.ts";
+import { VerificationError } from "../../client/verification-error.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { BatchResponse } from "../../proto/index.ts";
 import type { Ring } from "../device/backend.ts";
@@ -48,6 +50,8 @@ export class SlotFiller {
   readonly #options: FillerOptions;
   readonly #filled = new Map<BatchResponse, FilledSlot>();
   #target: Promise<Target> | undefined;
+  /** The first batch, where it proved wrong. */
+  #expected: UncheckedBatch | undefined;
 
   constructor(options: FillerOptions) {
     this.#options = options;
@@ -56,6 +60,8 @@ export class SlotFiller {
   /** @throws VerificationError of subject "item"; `invalid_argument` for an item that cannot be decoded. */
   readonly check: ItemChecker = async (batch) => {
     const { signal, observer } = this.#options;
+    if (this.#target === undefined && this.#expected !== undefined && !isSame(batch, this.#expected))
+      throw canceled();
     const target = await (this.#target ??= this.#prepare(batch));
     const asked = performance.now();
     const lease = await target.slots.acquire(signal);
@@ -71,12 +77,15 @@ export class SlotFiller {
     }
   };
 
-  /** When the first batch proves wrong, the next one is the first. */
+  /** When the first batch proves wrong it is asked for again; what came behind it tells nothing. */
   async #prepare(first: UncheckedBatch): Promise<Target> {
     try {
       return await this.#options.prepare(first);
     } catch (error) {
-      this.#target = undefined;
+      if (error instanceof VerificationError) {
+        this.#target = undefined;
+        this.#expected = first;
+      }
       throw error;
     }
   }
@@ -173,4 +182,8 @@ export class SlotFiller {
       details: { field: first.path, path: first.path, index: first.index, batch: index },
     });
   }
+}
+
+function isSame(one: UncheckedBatch, other: UncheckedBatch): boolean {
+  return one.epoch === other.epoch && one.index === other.index;
 }

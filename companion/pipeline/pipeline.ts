@@ -209,14 +209,9 @@ export class Pipeline {
   }
 
   async #prepare(first: UncheckedBatch): Promise<Target> {
-    const { context, stream, workers, backend, consumer, processing, slots } = this.#options;
+    const { context, stream, backend, consumer, processing, slots } = this.#options;
     const { dataset, blake3 } = context;
-    const [item] = first.message.items;
-    const [file] = first.files;
-    if (item === undefined || file === undefined) throw new Error("A batch has at least one item.");
-    // It decides what all others have to look like, so it has to be the right one.
-    requireHash("item", file.contentHash, blake3.hash(item), { batch: first.index, path: file.path });
-    const format = await workers.probe(item, file.path, dataset.schema, processing);
+    const format = await this.#probe(first);
     const layout = new SlotLayout({
       format,
       batchSize: stream.batchSize,
@@ -228,6 +223,24 @@ export class Pipeline {
     const ring = await backend.createRing({ slots: count, slotBytes }, consumer);
     const { seed } = streamParameters(stream, dataset, blake3).parameters;
     return { ring, slots: new Slots(count), layout, job: { ring: ring.memory, format, processing, seed } };
+  }
+
+  /**
+   * What batches look like is decided by the first item, or where undecodable ones are skipped by the first that can
+   * be read; by its very bytes, so they have to be the right ones.
+   */
+  async #probe({ message, files, index }: UncheckedBatch): Promise<OutputFormat> {
+    const { context, workers, processing, onError } = this.#options;
+    for (const [i, { path, contentHash }] of files.entries()) {
+      const item = message.items[i] as Uint8Array;
+      requireHash("item", contentHash, context.blake3.hash(item), { batch: index, path });
+      try {
+        return await workers.probe(item, path, context.dataset.schema, processing);
+      } catch (error) {
+        if (onError !== "skip" || i === files.length - 1) throw error;
+      }
+    }
+    throw new Error("A batch has at least one item.");
   }
 
   async #ready(batch: Batch): Promise<ReadyBatch> {

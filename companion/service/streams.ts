@@ -35,7 +35,7 @@ const PREFETCH_DEFAULT = 2;
 export interface StreamsOptions {
   readonly configuration: Configuration;
   readonly version: string;
-  readonly backends: Backends;
+  readonly backends: Pick<Backends, "probed" | "choose">;
   readonly workers: WorkerPool;
   readonly gateways: Gateways;
   readonly cache: ItemCache | undefined;
