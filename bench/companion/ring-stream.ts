@@ -78,10 +78,11 @@ export async function startRingBench(): Promise<RingBench | string> {
   };
 }
 
-function requireAll(line: string | undefined, { batches, slotBytes }: RingStream): void {
+function requireAll(line: string | undefined, options: RingStream): void {
   let sum = 0;
-  for (let batch = 0; batch < batches; batch++) sum += 2 * (batch % 256);
-  const expected = JSON.stringify({ batches, bytes: batches * slotBytes, sum });
+  for (let batch = 0; batch < options.batches; batch++) sum += 2 * (batch % 256);
+  const bytes = options.batches * options.slotBytes;
+  const expected = JSON.stringify({ batches: options.batches, bytes, sum });
   const got = line === undefined ? "nothing" : JSON.stringify(JSON.parse(line));
   if (got !== expected) throw new Error(`The trainer saw ${got}, not ${expected}.`);
 }

@@ -22,16 +22,9 @@ export interface ChosenBackend {
   readonly reason: string;
 }
 
-/** What this machine can do, best first, each with the reason where it cannot. */
-export async function probeBackends(env: BackendEnvironment): Promise<readonly ProbedBackend[]> {
-  const backends = await Backends.open(env);
-  await backends.close();
-  return backends.probed;
-}
-
 /** The backends of a process, opened once. */
 export class Backends {
-  /** Best first. */
+  /** What this machine can do, best first, each with the reason where it cannot. */
   readonly probed: readonly ProbedBackend[];
   readonly #cuda: CudaIpcBackend;
   readonly #byName: Readonly<Record<BackendName, DeviceBackend>>;
