@@ -40,8 +40,13 @@ def check(slot, number, length):
     return wrong
 
 
-def read(slot, length):
-    return base64.b64encode(state["ring"].array(slot, 0, "uint8", (length,)).tobytes()).decode()
+def take(slot, length):
+    """A batch, announced with so many bytes, as it is on the device."""
+    ring = state["ring"]
+    ring.receive(slot, length)
+    content = ring.array(slot, 0, "uint8", (length,)).tobytes()
+    ring.retire(slot).wait()
+    return base64.b64encode(content).decode()
 
 
 def leave_out(name):
@@ -103,6 +108,19 @@ def drop():
 def close():
     state.pop("ring").close()
     state.pop("host").close()
+    gc.collect()
+    return live()
+
+
+def cycle(path, size, slots, slot_bytes, times):
+    """Attaches again and again, with a batch on its way and an array taken when the ring is closed."""
+    for i in range(times):
+        ring = DeviceRing(Ring.map(path, size, slots, slot_bytes), ("cuda-ipc", "cuda-hostreg")[i % 2])
+        ring.receive(0, slot_bytes)
+        array = ring.array(0, 0, "uint8", (16,))
+        capsule = array.__dlpack__(stream=1)
+        ring.close()
+        del ring, array, capsule
     gc.collect()
     return live()
 

@@ -77,7 +77,7 @@ describe.skipIf(TOOLS === undefined)("cuda-ipc on a mock driver (needs gcc and p
     const ring = await attach(consumer, 2);
     fill(ring, 1, 7);
     await ring.publish(1, 100);
-    const bytes = Buffer.from(await consumer.call<string>("read", { slot: 1, length: 200 }), "base64");
+    const bytes = Buffer.from(await consumer.call<string>("take", { slot: 1, length: 200 }), "base64");
     expect([...bytes]).toEqual([...Array<number>(100).fill(7), ...Array<number>(100).fill(0)]);
     await ring.close();
   });

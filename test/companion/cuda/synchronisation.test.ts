@@ -112,6 +112,15 @@ describe.skipIf(TOOLS === undefined)("on a mock driver (needs gcc and python3)",
       expect(await consumer.end()).toEqual(NOTHING);
     });
 
+    test("rings of the trainer come and go 1,000 times without leaving anything", async () => {
+      consumer = new Consumer(mock, { CYXCLOUD_MOCK_CUDA_DELAY_US: "0" });
+      const ring = await sharedBackend("cuda-hostreg").createRing({ slots: 1, slotBytes: SLOT });
+      const { path, size } = ring.attachment ?? { path: "", size: 0 };
+      const cycles = { path, size, slots: 1, slot_bytes: SLOT, times: 1000 };
+      expect(await consumer.call("cycle", cycles)).toEqual(NOTHING);
+      await ring.close();
+    });
+
     test("a slot that is filled again only after the fence is read right by work under way", async () => {
       const close = await attach({ CYXCLOUD_MOCK_CUDA_READ_DELAY_US: "8000" });
       const reading = { slot: 1, number: 1, length: LENGTH, batches: 50 };
