@@ -41,6 +41,7 @@ export interface FillerOptions {
   readonly label: (path: string) => number | undefined;
   readonly run: (job: BatchJob) => Promise<readonly ItemResult[]>;
   readonly onError: "raise" | "skip";
+  /** Ends waiting for a slot. */
   readonly signal: AbortSignal;
   readonly observer: PipelineObserver;
 }
@@ -64,7 +65,10 @@ export class SlotFiller {
       throw canceled();
     const target = await (this.#target ??= this.#prepare(batch));
     const asked = performance.now();
-    const lease = await target.slots.acquire(signal);
+    const lease = await target.slots.acquire(signal).catch((error: unknown) => {
+      // Whatever ended the waiting: nobody shall ask for the batch again.
+      throw signal.aborted ? canceled() : error;
+    });
     const begun = performance.now();
     observer.waitedForSlot?.((begun - asked) / 1000);
     try {

@@ -38,7 +38,7 @@ export interface PipelineOptions {
   readonly onError?: "raise" | "skip";
   readonly processing?: Processing;
   readonly observer?: PipelineObserver;
-  /** When it aborts nothing more is received: `batches` ends with its reason behind what has arrived, unless the stream does before. */
+  /** When it aborts nothing more is received or decoded: `batches` ends with its reason behind what is in slots, unless the stream does before. */
   readonly drain?: AbortSignal;
 }
 
@@ -93,7 +93,7 @@ export class Pipeline {
       label: (path) => dataset.label(path),
       run: (job) => workers.run(job),
       onError,
-      signal,
+      signal: AbortSignal.any([signal, this.#drain]),
       observer,
     });
     this.#batches = streamBatches(context, {
