@@ -47,8 +47,8 @@ describe.skipIf(!canBuild())("the C++ example (needs cmake, g++ and the packages
     parameters: readonly string[],
     {
       address = companion.url.replace("http://", ""),
-      secrets = { CYXCLOUD_API_KEY: gateway.owner.apiKey },
-    } = {},
+      secrets = asOwner(),
+    }: { address?: string; secrets?: Record<string, string> } = {},
   ): Promise<Ended> =>
     ended(
       join(BUILD, "cyxcloud-example"),
@@ -157,13 +157,14 @@ async function* files(): AsyncGenerator<{ path: string; blob: Blob }> {
 
 /** @throws where continuous integration lacks something. */
 function canBuild(): boolean {
-  const tools = ["cmake", "g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"];
-  if (!tools.every((name) => requireTool(name) !== undefined)) return false;
+  const tools = ["cmake", "g++", "make", "protoc", "grpc_cpp_plugin"];
+  const packages = requireTool("pkg-config");
+  if (packages === undefined || !tools.every((name) => requireTool(name) !== undefined)) return false;
   const libraries = ["--exists", "grpc++", "protobuf", "libcurl", "nlohmann_json"];
   const hasBlake3 =
     existsSync("/usr/include/blake3.h") ||
     globSync("/usr/share/cargo/registry/blake3-*/c/blake3.c").length > 0;
-  if (hasBlake3 && spawnSync("pkg-config", libraries).status === 0) return true;
+  if (hasBlake3 && spawnSync(packages, libraries).status === 0) return true;
   if (process.env["CYXCLOUD_REQUIRE_TOOLS"] === "1")
     throw new Error("A library of examples/cpp is not installed, and no test may skip.");
   return false;
