@@ -40,9 +40,10 @@ export class Backends {
     };
   }
 
-  static async open(env: BackendEnvironment): Promise<Backends> {
+  /** @param threadFile what the driver's thread runs, where this is bundled. */
+  static async open(env: BackendEnvironment, threadFile?: URL): Promise<Backends> {
     const folder = env["CYXCLOUD_SHM_FOLDER"];
-    const cuda = new CudaIpcBackend(env["CYXCLOUD_LIBCUDA"] ?? LIBCUDA, folder);
+    const cuda = new CudaIpcBackend(env["CYXCLOUD_LIBCUDA"] ?? LIBCUDA, { folder, threadFile });
     const shared = sharedMemory();
     const probed: ProbedBackend[] = [
       { name: "cuda-ipc", ...(shared.available ? await cudaDevices(cuda) : shared) },

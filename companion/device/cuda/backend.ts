@@ -18,15 +18,21 @@ import { IPC_HANDLE_BYTES, type CudaDevice } from "./driver.ts";
 /** Where the system has it; `CYXCLOUD_LIBCUDA` names another. */
 export const LIBCUDA = "libcuda.so.1";
 
+export interface CudaIpcOptions {
+  /** For the rings' files: `/dev/shm`, unless named. */
+  readonly folder?: string | undefined;
+  /** What the driver's thread runs, in a bundle. */
+  readonly threadFile?: URL | undefined;
+}
+
 export class CudaIpcBackend implements DeviceBackend {
   readonly name = "cuda-ipc";
   readonly #thread: CudaThread;
   readonly #folder: string | undefined;
   #lastRing = 0;
 
-  /** @param folder for the ring's files: `/dev/shm`, unless named. */
-  constructor(library: string = LIBCUDA, folder?: string) {
-    this.#thread = new CudaThread(library);
+  constructor(library: string = LIBCUDA, { folder, threadFile }: CudaIpcOptions = {}) {
+    this.#thread = new CudaThread(library, threadFile);
     this.#folder = folder;
   }
 

@@ -14,10 +14,13 @@ export class CudaThread {
   #lastId = 0;
   #ended = false;
 
-  /** @param library path or name of libcuda. Whether it is there, the first request tells. */
-  constructor(library: string) {
+  /**
+   * @param library path or name of libcuda. Whether it is there, the first request tells.
+   * @param file what the thread runs, where it is not `thread.ts` beside this one: in a bundle it has another name.
+   */
+  constructor(library: string, file: URL = new URL("./thread.ts", import.meta.url)) {
     const workerData: ThreadOptions = { library };
-    this.#worker = new Worker(new URL("thread.ts", import.meta.url), { workerData });
+    this.#worker = new Worker(file, { name: "cyxcloud-cuda", workerData });
     this.#worker.on("message", (answer: Answer) => this.#settle(answer));
     this.#worker.on("error", (error) => this.#end(error));
     this.#worker.on("exit", () => this.#end(undefined));
