@@ -7,12 +7,16 @@ import { once } from "node:events";
 import { createServer, request as httpsRequest } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
+import { Readable } from "node:stream";
+import { buffer, text } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import type { TLSSocket } from "node:tls";
 import type { Gateway } from "../../scripts/stack/gateway.ts";
 import { type Certificate, createCertificate } from "../../scripts/certificates.ts";
 
 export interface TlsEdge {
+  readonly url: string;
   /** Signs the certificates that are verified. */
   readonly authority: Certificate;
   /** DER of certificates that were revoked. */
@@ -34,14 +38,16 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
   const revoked = new Set<Certificate>();
   const identity = createCertificate("edge", authority);
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const body = await text(request);
+    const body = await buffer(request);
     const answer = await gateway.dispatch(`https://gateway.example${request.url ?? "/"}`, {
       method: request.method ?? "GET",
       headers: request.headers as Record<string, string>,
-      ...(body !== "" && { body }),
+      ...(body.byteLength > 0 && { body }),
       cf: { tlsClientAuth: clientAuth(request.socket as TLSSocket, revoked) },
     });
-    response.writeHead(answer.status).end(await answer.text());
+    response.writeHead(answer.status, Object.fromEntries(answer.headers));
+    if (answer.body === null) response.end();
+    else await pipeline(Readable.fromWeb(answer.body as NodeReadableStream), response);
   };
   const server = createServer(
     { ...identity.pem, ca: authority.pem.cert, requestCert: true, rejectUnauthorized: false },
@@ -51,6 +57,7 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
   const { port } = server.address() as AddressInfo;
 
   return {
+    url: `https://127.0.0.1:${port}`,
     authority,
     revoked,
     async request(method, path, { certificate, headers, json }) {
