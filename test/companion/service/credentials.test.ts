@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { request as httpsRequest } from "node:https";
 import { join } from "node:path";
-import { createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createProof } from "../../../client/proof.ts";
@@ -191,7 +191,7 @@ describe("with TLS and a secret", () => {
     );
     const { token } = await dataset.token();
     const request = { datasetId: dataset.name, accessToken: token, batchSize: 8 };
-    await expect(client.getDatasetInfo(request)).rejects.toThrow();
+    await expect(client.getDatasetInfo(request)).rejects.toMatchObject({ code: Code.Unauthenticated });
     const bearer = { headers: { authorization: `Bearer ${SECRET}` } };
     let items = 0;
     for await (const batch of client.streamBatches(request, bearer)) items += batch.items.length;
