@@ -1,14 +1,11 @@
-/** The Unix socket of handoff v1: who may connect, and what becomes of a socket file that a dead companion left. */
-import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+/** The Unix socket of handoff v1, and who is connected to it. */
+import { lstatSync, mkdirSync } from "node:fs";
+import { createServer, type Server } from "node:net";
 import { userInfo } from "node:os";
-import { dirname, join } from "node:path";
-import { once } from "node:events";
-import { DataStreamError, invalidArgument } from "../../core/errors.ts";
+import { join } from "node:path";
+import { DataStreamError } from "../../core/errors.ts";
 import { HandoffConnection, type HandoffHandler } from "./connection.ts";
-
-/** `sun_path` of Linux, with its final zero. */
-const PATH_MAX_BYTES = 107;
+import { listenPrivately } from "./private-socket.ts";
 
 /**
  * The user's own folder for sockets: `$XDG_RUNTIME_DIR/cyxcloud`, else `/tmp/cyxcloud-UID`.
@@ -47,16 +44,6 @@ export class HandoffServer {
     path: string,
     handlerOf: (connection: HandoffConnection) => HandoffHandler,
   ): Promise<HandoffServer> {
-    if (Buffer.byteLength(path) > PATH_MAX_BYTES)
-      throw invalidArgument(
-        "handoff_socket",
-        `${path} is longer than the ${PATH_MAX_BYTES} bytes of a socket's path.`,
-        {
-          limit: PATH_MAX_BYTES,
-        },
-      );
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    await removeStale(path);
     const server = createServer();
     const handoff = new HandoffServer(path, server);
     server.on("connection", (socket) => {
@@ -71,15 +58,7 @@ export class HandoffServer {
         },
       });
     });
-    // The socket is bound during this call: at no moment may others connect.
-    const umask = process.umask(0o177);
-    try {
-      server.listen(path);
-    } finally {
-      process.umask(umask);
-    }
-    await once(server, "listening");
-    chmodSync(path, 0o600);
+    await listenPrivately(server, path, "handoff_socket");
     return handoff;
   }
 
@@ -99,37 +78,4 @@ export class HandoffServer {
     for (const connection of this.#connections) connection.close();
     await closed;
   }
-}
-
-/** A socket that nobody answers at was left by a companion that died. */
-async function removeStale(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket())
-    throw new DataStreamError(
-      "already_exists",
-      `${path} is no socket, so the companion does not replace it. Move it away, or name another path with --handoff-socket.`,
-      { details: { field: "handoff_socket" } },
-    );
-  if (await answers(path))
-    throw new DataStreamError(
-      "already_exists",
-      `Another companion answers at ${path}. Use it, stop it, or give this one another port or --handoff-socket.`,
-      { details: { field: "handoff_socket" } },
-    );
-  unlinkSync(path);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path);
-    socket.on("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNREFUSED" || error.code === "ENOENT") resolve(false);
-      else reject(error);
-    });
-  });
 }

@@ -1,7 +1,7 @@
 /** Puts a companion together from its configuration. */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { DataStreamError } from "../../core/errors.ts";
+import { createSecureContext } from "node:tls";
+import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { errorFields, type Log } from "../../core/log.ts";
 import { ItemCache } from "../cache/item-cache.ts";
 import { Backends } from "../device/backends.ts";
@@ -10,7 +10,7 @@ import { HandoffSession } from "../handoff/session.ts";
 import { WorkerPool } from "../workers/pool.ts";
 import { Activity } from "./activity.ts";
 import { listenText } from "./configuration.ts";
-import { Gateways } from "./gateways.ts";
+import { Gateways, readPem } from "./gateways.ts";
 import { httpHandler } from "./http.ts";
 import { Metrics } from "./metrics.ts";
 import { OnePort } from "./one-port.ts";
@@ -157,23 +157,39 @@ async function openPort(
   configuration: Configuration,
   handle: Parameters<typeof OnePort.listen>[0]["handle"],
 ): Promise<OnePort> {
-  const { listen, tls_certificate: cert, tls_key: key } = configuration;
+  const { listen } = configuration;
+  const tls = tlsOf(configuration);
   try {
     return await OnePort.listen({
       address: listen.kind === "unix" ? { path: listen.path } : { host: listen.host, port: listen.port },
       handle,
-      ...(cert !== undefined &&
-        key !== undefined && { tls: { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") } }),
+      ...(tls && { tls }),
     });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
+    if (code === undefined || error instanceof DataStreamError) throw error;
     const reason =
       code === "EADDRINUSE" ? "is in use, perhaps by another companion" : `cannot be used (${code})`;
     throw new DataStreamError(
       code === "EADDRINUSE" ? "already_exists" : "failed_precondition",
       `listen: ${listenText(listen)} ${reason}. Use that one, or choose another address with --listen.`,
       { details: { field: "listen" }, cause: error },
+    );
+  }
+}
+
+/** @throws DataStreamError naming the file that cannot be read, or is no certificate. */
+function tlsOf({ tls_certificate, tls_key }: Configuration): { cert: string; key: string } | undefined {
+  if (tls_certificate === undefined || tls_key === undefined) return undefined;
+  const tls = { cert: readPem("tls_certificate", tls_certificate), key: readPem("tls_key", tls_key) };
+  try {
+    createSecureContext(tls);
+    return tls;
+  } catch (error) {
+    const { code = "no code" } = error as NodeJS.ErrnoException;
+    throw invalidArgument(
+      "tls_certificate",
+      `${tls_certificate} and ${tls_key} are no certificate and its key (${code}).`,
     );
   }
 }

@@ -33,9 +33,9 @@ export class Gateways {
     const { node_key, client_certificate, client_key, gateway_ca, pins } = configuration;
     this.#nodeKey = node_key === undefined ? undefined : openNodeKey(node_key);
     const tls: GatewayTls = {
-      ...(gateway_ca !== undefined && { ca: pem("gateway_ca", gateway_ca) }),
-      ...(client_certificate !== undefined && { cert: pem("client_certificate", client_certificate) }),
-      ...(client_key !== undefined && { key: pem("client_key", client_key) }),
+      ...(gateway_ca !== undefined && { ca: readPem("gateway_ca", gateway_ca) }),
+      ...(client_certificate !== undefined && { cert: readPem("client_certificate", client_certificate) }),
+      ...(client_key !== undefined && { key: readPem("client_key", client_key) }),
     };
     this.#tls = Object.keys(tls).length === 0 ? undefined : tls;
     this.#fetch = this.#tls && certifiedFetch(this.#tls);
@@ -102,7 +102,8 @@ export class Gateways {
   }
 }
 
-function pem(key: string, file: string): string {
+/** @throws DataStreamError `invalid_argument` naming the setting. */
+export function readPem(key: string, file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {

@@ -11,6 +11,7 @@ import {
 } from "node:http2";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
+import { listenPrivately } from "../handoff/private-socket.ts";
 
 export type PortRequest = IncomingMessage | Http2ServerRequest;
 export type PortResponse = ServerResponse | Http2ServerResponse;
@@ -24,8 +25,8 @@ export interface OnePortOptions {
 
 /** RFC 9113, section 3.4. */
 const HTTP2_PREFACE: Buffer = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-/** A connection that says nothing for so long is closed. */
-const FIRST_BYTES_MS = 20_000;
+/** A connection is closed that says nothing for so long before its first request is whole. */
+const SILENCE_MS = 20_000;
 
 export class OnePort {
   readonly #server: Server;
@@ -35,12 +36,14 @@ export class OnePort {
     this.#server = server;
   }
 
-  /** @throws the system's error, for example of code EADDRINUSE. */
+  /** @throws the system's error, for example of code EADDRINUSE; DataStreamError for a Unix socket. */
   static async listen({ address, tls, handle }: OnePortOptions): Promise<OnePort> {
     const http1 = createHttpServer(handle);
     const http2 = createHttp2Server(handle);
     // A client that breaks off or speaks nonsense is its own problem.
     http2.on("sessionError", () => undefined);
+    // Once a request is there, its answer may take as long as it likes.
+    http1.on("request", ({ socket }) => socket.setTimeout(0));
     const server =
       tls === undefined ? createServer() : createTlsServer({ ...tls, ALPNProtocols: ["h2", "http/1.1"] });
     const port = new OnePort(server);
@@ -48,10 +51,16 @@ export class OnePort {
       port.#sockets.add(socket);
       socket.on("close", () => port.#sockets.delete(socket));
       socket.on("error", () => undefined);
-      sniff(socket, (isHttp2) => (isHttp2 ? http2 : http1).emit("connection", socket));
+      sniff(socket, (isHttp2) => {
+        (isHttp2 ? http2 : http1).emit("connection", socket);
+        if (!isHttp2) socket.setTimeout(SILENCE_MS);
+      });
     });
-    server.listen({ ...address });
-    await once(server, "listening");
+    if ("path" in address) await listenPrivately(server, address.path, "listen");
+    else {
+      server.listen({ ...address });
+      await once(server, "listening");
+    }
     return port;
   }
 
@@ -76,7 +85,7 @@ export class OnePort {
 /** Reads as much as tells the protocols apart, and puts it back. */
 function sniff(socket: Socket, decided: (isHttp2: boolean) => void): void {
   let seen: Buffer = Buffer.alloc(0);
-  socket.setTimeout(FIRST_BYTES_MS, () => socket.destroy());
+  socket.setTimeout(SILENCE_MS, () => socket.destroy());
   const onData = (piece: Buffer): void => {
     seen = Buffer.concat([seen, piece]);
     const length = Math.min(seen.length, HTTP2_PREFACE.length);

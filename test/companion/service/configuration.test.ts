@@ -14,6 +14,7 @@ import { Metrics } from "../../../companion/service/metrics.ts";
 import { SETTINGS } from "../../../companion/service/settings.ts";
 import { VERSION } from "../../../companion/service/version.ts";
 import { DataStreamError } from "../../../core/errors.ts";
+import { startCompanion } from "./companions.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cyxcloud-configuration-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -127,6 +128,19 @@ test("what is printed is a file that gives the same, without the secret", () => 
   expect(parse(printed)).toMatchObject({ gateway: "https://a.example", listen: "127.0.0.1:50052" });
   const { secret: _, ...rest } = loaded.values;
   expect(load({ file: file(printed) }).values).toEqual({ ...rest, secret: undefined });
+});
+
+test("files that are no certificates are named, and the companion does not start", async () => {
+  const pem = file("no certificate");
+  for (const flags of [
+    { tls_certificate: pem, tls_key: pem },
+    { tls_certificate: "/nowhere.pem", tls_key: pem },
+  ])
+    await expect(startCompanion(flags)).rejects.toMatchObject({
+      code: "invalid_argument",
+      details: { field: "tls_certificate" },
+    });
+  await expect(startCompanion({ node_key: "/nowhere.json" })).rejects.toMatchObject({ code: "not_found" });
 });
 
 test("every setting is in the operators' page, with its variable", () => {
