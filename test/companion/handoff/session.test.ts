@@ -110,13 +110,11 @@ test("a stream that fails is told, and the connection ends when nothing is held"
   open = () =>
     Promise.resolve(
       pretended({
-        batches: async function* () {
-          throw failure;
-        } as unknown as Pipeline["batches"],
+        batches: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(failure) }) }) as never,
       }),
     );
   const { socket, next } = await client();
-  socket.write(`${OPEN}`);
+  socket.write(OPEN);
   await next();
   socket.write(`{"type":"attached"}\n`);
   expect(await next()).toEqual({
