@@ -248,6 +248,9 @@ export const PASSWORD_MIN_CHARS: number = 10;
 export const PASSWORD_MAX_CHARS: number = 128;
 /** A session ends so long after signing in. */
 export const SESSION_TTL_SECONDS: number = 7 * 24 * 3_600;
+/** How long the link of a verification mail is good, and how long a user waits for another. */
+export const VERIFICATION_TTL_SECONDS: number = 3_600;
+export const VERIFICATION_MAIL_SECONDS: number = 300;
 /** API keys of one user that are not revoked: one for each machine and purpose, and an end to leaks that add up. */
 export const API_KEYS_MAX_PER_USER: number = 100;
 /** Characters of a name that people give to a key. */
