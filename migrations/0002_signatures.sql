@@ -43,10 +43,13 @@ CREATE TABLE dataset_evidence (
   created_by uuid REFERENCES users ON DELETE SET NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
   expires_at timestamptz,
+  issued_at timestamptz, -- of an attestation, by the attestor's clock
+  withdrawn_at timestamptz, -- what was issued up to then counts no more, and is not taken again
   UNIQUE NULLS NOT DISTINCT (dataset_id, kind, public_key, public_dataset_id),
   CHECK ((kind = 'registry') = (public_dataset_id IS NOT NULL)),
   CHECK ((kind = 'registry') = (public_key IS NULL)),
   CHECK ((kind = 'registry') = (envelope IS NULL)),
+  CHECK ((kind = 'attestation') = (issued_at IS NOT NULL)),
   CHECK (expires_at > created_at)
 );
 CREATE INDEX ON dataset_evidence (public_dataset_id);
@@ -56,7 +59,7 @@ CREATE INDEX ON dataset_evidence (public_dataset_id);
 -- is not the owner's; 4 else. Null for `who`: to everybody.
 CREATE FUNCTION evidence_level(evidence dataset_evidence, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
   SELECT CASE
-    WHEN evidence.expires_at <= now() THEN 4
+    WHEN evidence.expires_at <= now() OR evidence.issued_at <= evidence.withdrawn_at THEN 4
     WHEN evidence.kind = 'registry' THEN 2
     WHEN evidence.kind = 'signature' AND EXISTS (
       SELECT FROM signing_keys s JOIN known_keys k ON k.public_key = s.public_key
