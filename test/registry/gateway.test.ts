@@ -239,6 +239,14 @@ describe("an entry of one's own", () => {
     const count = (): Promise<Outcome> =>
       cyxcloud(eve, "stream", "owner/copy@1", "--count", "--max-trust-level", "2", "--json");
     expect(JSON.parse((await count()).stdout)).toMatchObject({ items: 2, items_verified: 2 });
+    const headers = { authorization: `Bearer ${eve.apiKey}` };
+    const listed = await gateway.request("/api/datasets?visibility=public", { headers });
+    expect(await listed.json()).toMatchObject({
+      datasets: [{ owner: "owner", name: "copy", trust: "verified", visibility: "public" }],
+      next_cursor: null,
+    });
+    const other = await gateway.request("/api/datasets?visibility=private", { headers });
+    expect([other.status, await other.json()]).toMatchObject([400, { field: "visibility" }]);
     expect((await cyxcloud(eve, "dataset", "info", "owner/images")).stderr).toMatch(/no such dataset/);
     expect((await cyxcloud(eve, "dataset", "delete", "owner/copy@1")).code).toBe(1);
 
