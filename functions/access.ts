@@ -5,7 +5,7 @@
  * the same code and the same words. So access comes before any other property of the dataset is looked at.
  */
 import { type Action, type Scope, tokenMay, userMay } from "../core/access/scopes.ts";
-import type { TokenClaims } from "../core/access/token-claims.ts";
+import type { Confirmation, TokenClaims } from "../core/access/token-claims.ts";
 import { equalBytes } from "../core/bytes.ts";
 import { type DatasetReference, parseDatasetReference } from "../core/dataset/name.ts";
 import { trustFor } from "../core/access/trust.ts";
@@ -45,6 +45,8 @@ export interface Access {
         readonly expiresAt: Date;
         /** The training node that it is bound to, and that proved itself. */
         readonly nodeId: string | null;
+        /** What that node proved. */
+        readonly confirmation: Confirmation | undefined;
       }
     | undefined;
 }
@@ -57,6 +59,8 @@ export interface StreamAccess {
   readonly tokenId: string;
   /** The training node that the token is bound to, and that proved itself. */
   readonly nodeId: string | null;
+  /** What that node proved. */
+  readonly confirmation: Confirmation | undefined;
   readonly expiresAt: Date;
   readonly trustLevel: TrustLevel;
   /** What the caller accepts; it has to hold for as long as the stream runs. */
@@ -123,8 +127,8 @@ export async function authorizeStream(
   const wanted = parseDatasetReference(request.datasetRef);
   const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request, wanted, "stream");
   gate(trustLevel, maxTrustLevel);
-  const { id: tokenId, nodeId, expiresAt } = token;
-  return { dataset, issuedBy: userId, tokenId, nodeId, expiresAt, trustLevel, maxTrustLevel };
+  const { id: tokenId, nodeId, confirmation, expiresAt } = token;
+  return { dataset, issuedBy: userId, tokenId, nodeId, confirmation, expiresAt, trustLevel, maxTrustLevel };
 }
 
 /**
@@ -153,15 +157,15 @@ async function authorizeToken(
   action: Action,
 ): Promise<Access & { readonly token: NonNullable<Access["token"]> }> {
   const live = await inspectToken(deps, token);
-  const { id, dataset, standing, issuedBy, scopes, expiresAt, nodeId } = live;
-  await provePossession(deps, token, live.confirmation, presentation);
+  const { id, dataset, standing, issuedBy, scopes, expiresAt, nodeId, confirmation } = live;
+  await provePossession(deps, token, confirmation, presentation);
   if (!isMeant(wanted, dataset)) throw notOpened();
   if (!tokenMay(action, scopes) || !userMay(action, standing)) throw notPermitted(action);
   return {
     dataset,
     userId: issuedBy,
     trustLevel: trustFor(dataset, issuedBy).effective,
-    token: { id, scopes, expiresAt, nodeId },
+    token: { id, scopes, expiresAt, nodeId, confirmation },
   };
 }
 
