@@ -15,6 +15,7 @@ import type { Clock, Sql } from "../core/ports.ts";
 import { type DatasetRow, findDataset } from "../catalog/datasets.ts";
 import { findLiveToken, type LiveToken } from "../catalog/tokens.ts";
 import { authenticate, isApiKey, tokenCredential, unauthenticated } from "./auth.ts";
+import type { Scheme } from "./challenge.ts";
 import { type IncomingRequest, type Presentation, presentationOf } from "./presentation.ts";
 import { type ProofLedger, provePossession } from "./proofs.ts";
 import { invalidToken, tokenHash, type TokenSigner } from "./tokens.ts";
@@ -134,18 +135,20 @@ export async function authorizeStream(
 /**
  * A token that is signed, unexpired, unrevoked, and whose issuer still has access to its dataset. NOT checked: that
  * its holder is the training node that it is bound to.
+ * @param scheme as which the token came.
  * @throws `unauthenticated` for anything else, in one form of words; a lost share is told as `permission_denied`.
  */
 export async function inspectToken(
   deps: AccessDeps,
   token: string,
+  scheme?: Scheme,
 ): Promise<LiveToken & Pick<TokenClaims, "confirmation">> {
-  const claims = await deps.tokens.verify(token, deps.clock.now());
+  const claims = await deps.tokens.verify(token, deps.clock.now(), scheme);
   const live = await findLiveToken(deps.sql, await tokenHash(token));
   if (live === undefined || live.id !== claims.id || live.dataset.id !== claims.datasetId)
-    throw invalidToken();
+    throw invalidToken(scheme);
   const { confirmation } = claims;
-  if ((confirmation === undefined) !== (live.nodeId === null)) throw invalidToken();
+  if ((confirmation === undefined) !== (live.nodeId === null)) throw invalidToken(scheme);
   if (!userMay("describe", live.standing)) throw notOpened();
   return { ...live, ...(confirmation && { confirmation }) };
 }
@@ -156,7 +159,7 @@ async function authorizeToken(
   wanted: DatasetReference,
   action: Action,
 ): Promise<Access & { readonly token: NonNullable<Access["token"]> }> {
-  const live = await inspectToken(deps, token);
+  const live = await inspectToken(deps, token, presentation.scheme);
   const { id, dataset, standing, issuedBy, scopes, expiresAt, nodeId, confirmation } = live;
   await provePossession(deps, token, confirmation, presentation);
   if (!isMeant(wanted, dataset)) throw notOpened();

@@ -86,6 +86,7 @@ export const allowBrowsers: MiddlewareHandler = cors({
     "ETag",
     "Idempotency-Replayed",
     "Retry-After",
+    "WWW-Authenticate",
     "X-Cyxcloud-Sha256",
     "X-Request-Id",
   ],
