@@ -15,6 +15,7 @@ import type { Batch } from "./stream/batch.ts";
 import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
 import type { StreamOptions } from "./stream/options.ts";
 import { streamBatches } from "./stream/stream.ts";
+import { Users } from "./users.ts";
 import { uploadFolder } from "./folder-upload.ts";
 import { uploadObject, type UploadFile, type UploadOptions, type UploadResult } from "./uploads.ts";
 
@@ -42,6 +43,7 @@ export class DataStreamClient {
   readonly attestors: Attestors;
   readonly shares: Shares;
   readonly nodes: Nodes;
+  readonly users: Users;
   readonly #options: DataStreamClientOptions;
   readonly #pins: PinStore;
   #kernels: Promise<Kernels> | undefined;
@@ -57,6 +59,7 @@ export class DataStreamClient {
     this.attestors = new Attestors(this.gateway);
     this.shares = new Shares(this.gateway);
     this.nodes = new Nodes(this.gateway);
+    this.users = new Users(this.gateway);
     this.#pins = options.pins ?? new MemoryPinStore();
   }
 
