@@ -62,11 +62,17 @@ type Row = Record<string, SqlStorageValue>;
 export class SqliteSessionRecords implements SessionRecords {
   readonly #sql: SqlStorage;
 
+  /** Reads and writes nothing by itself: before anything else, `exist` or `createTables`. */
   constructor(sql: SqlStorage) {
     this.#sql = sql;
-    this.createTables();
   }
 
+  /** Whether there is anything to read. */
+  exist(): boolean {
+    return this.#first("SELECT 1 AS one FROM sqlite_master WHERE name = 'lease_records'") !== undefined;
+  }
+
+  /** Has no effect on those that exist. */
   createTables(): void {
     this.#sql.exec(TABLES);
   }
