@@ -73,10 +73,10 @@ export function createKey(
 }
 
 /** The keys of this machine by name. */
-export function storedKeys(): readonly StoredKey[] {
+export function storedKeys(folder: KeyFolder = "keys"): readonly StoredKey[] {
   let names: string[];
   try {
-    names = readdirSync(folderOf("keys"));
+    names = readdirSync(folderOf(folder));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
@@ -85,7 +85,11 @@ export function storedKeys(): readonly StoredKey[] {
     .filter((name) => name.endsWith(".json"))
     .map((name) => name.slice(0, -".json".length))
     .toSorted()
-    .map((name) => describe(name, read(name, fileOf(name, "keys"))));
+    .map((name) => {
+      const file = fileOf(name, folder);
+      const { public_key: publicKey, seed } = read(name, file);
+      return { name, file, publicKey, encrypted: typeof seed !== "string" };
+    });
 }
 
 /**
@@ -181,10 +185,6 @@ function read(name: string, file: string): KeyFile {
     // The parser's own message would quote the key.
   }
   throw damaged(name);
-}
-
-function describe(name: string, { public_key: publicKey, seed }: KeyFile): StoredKey {
-  return { name, file: fileOf(name, "keys"), publicKey, encrypted: typeof seed !== "string" };
 }
 
 function folderOf(folder: KeyFolder): string {

@@ -1,8 +1,8 @@
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import type { KnownKey } from "../core/trust/known-keys.ts";
 import { loadKernels, type Kernels } from "../kernels/index.ts";
-import { Datasets } from "./datasets.ts";
-import { Gateway, type GatewayOptions } from "./http.ts";
+import { type AccessToken, Datasets } from "./datasets.ts";
+import { Gateway, type GatewayOptions, path } from "./http.ts";
 import { Keys } from "./keys.ts";
 import { Nodes } from "./nodes.ts";
 import { Objects } from "./objects.ts";
@@ -90,6 +90,7 @@ export class DataStreamClient {
 
   /**
    * Verified batches in the order that the options fix. Breaking out of the loop cancels the request.
+   * Without an access token one is made for this stream alone, and ends with it.
    * Item bytes are checked against the manifest that this client verified itself; see `VerifiedDataset.pinned`
    * for whether the manifest's hash came from outside the gateway.
    */
@@ -104,6 +105,7 @@ export class DataStreamClient {
       this.#knownKeys,
       options.schemaHash,
     );
+    let own: AccessToken | undefined;
     if (accessToken === undefined) {
       if (this.#options.apiKey === undefined) {
         throw invalidArgument(
@@ -111,9 +113,16 @@ export class DataStreamClient {
           "a stream needs an access token, or a client with an API key to create one.",
         );
       }
-      accessToken = (await this.datasets.createToken(dataset.info.id)).token;
+      own = await this.datasets.createToken(dataset.info.id);
+      accessToken = own.token;
     }
-    yield* streamBatches({ gateway: this.gateway, dataset, accessToken, blake3 }, options);
+    try {
+      yield* streamBatches({ gateway: this.gateway, dataset, accessToken, blake3 }, options);
+    } finally {
+      // Nobody else has it. One try is enough: it expires in any case.
+      if (own !== undefined)
+        await this.gateway.send("DELETE", path("api", "tokens", own.id)).catch(() => undefined);
+    }
   }
 
   get #knownKeys(): readonly KnownKey[] {

@@ -191,11 +191,12 @@ async function whole<T>(
   }
 }
 
-/** Whether a token names a key that its holder has to prove. It is only read here: the gateway verifies it. */
+/** Whether a token names a key that its holder has to prove (DPoP), not a certificate. It is only read here: the gateway verifies it. */
 function isBound(token: string): boolean {
   try {
     const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    return "cnf" in (JSON.parse(atob(payload)) as object);
+    const { cnf } = JSON.parse(atob(payload)) as { readonly cnf?: { readonly jkt?: unknown } };
+    return cnf?.jkt !== undefined;
   } catch {
     return false;
   }

@@ -115,9 +115,9 @@ describe("a published file and what is in it", () => {
       trust: "verified",
       trust_level: 2,
     });
-    expect(await json(gateway.owner, "dataset", "list", "--search", "digits")).toMatchObject([
-      { trust: "verified" },
-    ]);
+    expect(await json(gateway.owner, "dataset", "list", "--search", "digits")).toMatchObject({
+      datasets: [{ trust: "verified" }],
+    });
 
     await succeed(eve, "upload", "plain", "--bucket", "mine");
     await json(eve, "dataset", "create", "mine", "--files", "mine/plain/*", "--schema", TABLE);
@@ -167,7 +167,7 @@ describe("an entry of one's own", () => {
       "idx",
       ...files,
     );
-    expect(added).toBe("Added to the public registry: Small Digits (idx), 2 files\n");
+    expect(added).toBe("Added to the public registry: Small Digits (idx)\n  Files: 2\n");
     const again = await cyxcloud(gateway.owner, ...add, "--verified-by", "us", ...files);
     expect(again.stderr).toMatch(/^error: The registry has "Small Digits@idx" already/);
   });
