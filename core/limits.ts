@@ -189,6 +189,8 @@ export const READ_TARGET_BYTES: number = 1 * MIB;
 export const REVOCATION_CHECK_MS: number = 1_000;
 /** A message goes to the runtime in pieces of this size: it copies what a slow connection does not take, and copies of 4 MiB a stream add up. */
 export const SEND_PIECE_BYTES: number = 1 * MIB;
+/** A stream whose reader takes nothing for so long is cut: it holds a message. Our clients come back when they go on. */
+export const STREAM_STALL_MS: number = 120_000;
 /** Part of the isolate's budget with which its streams together may be ahead of their readers; the rest goes to who must go on. */
 export const STREAM_AHEAD_PART: number = 3 / 8;
 /** Open blocks and the next message; without blocks, more reads than make a stream faster. */
