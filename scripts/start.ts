@@ -17,6 +17,7 @@ interface Options {
   readonly bridgePort: number;
   readonly owner: string;
   readonly directory: string;
+  readonly signUp?: boolean;
   readonly entry?: string;
 }
 
@@ -27,6 +28,7 @@ const options = new Command("npm start --")
   .option("--bridge-port <port>", "Neon bridge", asPort, 54_330)
   .option("--owner <name>", "user that the first start creates", "owner")
   .option("--directory <path>", "keeps everything between starts", join(ROOT, ".cyxcloud"))
+  .option("--sign-up", "let strangers create accounts for themselves")
   .option("--entry <module>", "Worker to run instead of functions/gateway.ts")
   .parse()
   .opts<Options>();
@@ -59,6 +61,7 @@ async function start(): Promise<Stack> {
       databasePort: options.databasePort,
       bridgePort: options.bridgePort,
       ownerName: options.owner,
+      ...(options.signUp === true && { bindings: { SIGN_UP: "open" } }),
       ...(options.entry !== undefined && { entry: options.entry }),
     });
   } catch (error) {
