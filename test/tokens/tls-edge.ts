@@ -7,12 +7,13 @@ import { once } from "node:events";
 import { createServer, request as httpsRequest } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
+import { buffer, text } from "node:stream/consumers";
 import type { TLSSocket } from "node:tls";
 import type { Gateway } from "../../scripts/stack/gateway.ts";
 import { type Certificate, createCertificate } from "../../scripts/certificates.ts";
 
 export interface TlsEdge {
+  readonly url: string;
   /** Signs the certificates that are verified. */
   readonly authority: Certificate;
   /** DER of certificates that were revoked. */
@@ -34,14 +35,16 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
   const revoked = new Set<Certificate>();
   const identity = createCertificate("edge", authority);
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const body = await text(request);
+    const body = await buffer(request);
     const answer = await gateway.dispatch(`https://gateway.example${request.url ?? "/"}`, {
       method: request.method ?? "GET",
       headers: request.headers as Record<string, string>,
-      ...(body !== "" && { body }),
+      ...(body.length > 0 && { body }),
       cf: { tlsClientAuth: clientAuth(request.socket as TLSSocket, revoked) },
     });
-    response.writeHead(answer.status).end(await answer.text());
+    const type = answer.headers.get("content-type");
+    response.writeHead(answer.status, type === null ? {} : { "content-type": type });
+    response.end(Buffer.from(await answer.arrayBuffer()));
   };
   const server = createServer(
     { ...identity.pem, ca: authority.pem.cert, requestCert: true, rejectUnauthorized: false },
@@ -51,6 +54,7 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
   const { port } = server.address() as AddressInfo;
 
   return {
+    url: `https://127.0.0.1:${port}`,
     authority,
     revoked,
     async request(method, path, { certificate, headers, json }) {
