@@ -79,7 +79,10 @@ function commandLine(): CommandLine {
       isShown ? `${help} (default: ${fallback})` : help,
     );
     if (isList === true)
-      option.argParser((value: string, before: string[] = []) => [...before, ...value.split(",")]);
+      option.argParser((value: string, before: string[] | undefined) => [
+        ...(before ?? []),
+        ...value.split(","),
+      ]);
     program.addOption(option);
   }
   const options = program.parse().opts<Record<string, unknown>>();

@@ -14,7 +14,7 @@ import { ReedSolomon } from "./reed-solomon.ts";
 
 export type { Geometry } from "./geometry.ts";
 export type { Heap, Region } from "./heap.ts";
-export { IMAGE_MARGIN_BYTES, type ImageKernels, type LookUp, type Resampling } from "./image.ts";
+export { IMAGE_MARGIN_BYTES } from "./image.ts";
 export type { ReedSolomon } from "./reed-solomon.ts";
 
 const PAGE_BYTES = 64 * 1024;

@@ -79,12 +79,12 @@ async function start(): Promise<Stack> {
   }
 }
 
-async function startCompanion({ gatewayUrl, stop }: Stack): Promise<Companion> {
+async function startCompanion(running: Stack): Promise<Companion> {
   try {
-    return await startLocalCompanion(gatewayUrl, options.companionPort);
+    return await startLocalCompanion(running.gatewayUrl, options.companionPort);
   } catch (error) {
     console.error(error instanceof DataStreamError ? error.message : error);
-    await stop();
+    await running.stop();
     process.exit(1);
   }
 }

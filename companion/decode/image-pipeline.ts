@@ -1,4 +1,4 @@
-import type { Processing, Size } from "../../core/augment/processing.ts";
+import type { Processing, Size } from "../../core/augment/steps.ts";
 import type { DrawKey } from "../../core/augment/random.ts";
 import { isResampled, type Stage, stagesOf } from "../../core/augment/stages.ts";
 import { axisWeights } from "../../core/augment/weights.ts";

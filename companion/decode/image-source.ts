@@ -1,4 +1,4 @@
-import type { Size } from "../../core/augment/processing.ts";
+import type { Size } from "../../core/augment/steps.ts";
 import type { SampleType } from "../../core/augment/samples.ts";
 import type { DatasetSchema } from "../../core/dataset/schema.ts";
 import { invalidArgument } from "../../core/errors.ts";

@@ -1,4 +1,4 @@
-import type { Processing } from "../../core/augment/processing.ts";
+import type { Processing } from "../../core/augment/steps.ts";
 import type { DrawKey } from "../../core/augment/random.ts";
 import type { Kernels } from "../../kernels/index.ts";
 import { ImagePipeline } from "./image-pipeline.ts";

@@ -1,5 +1,5 @@
 import { elementTypeOf, type SampleType } from "../../core/augment/samples.ts";
-import { type Processing, sampleStep, type Size } from "../../core/augment/processing.ts";
+import { type Processing, sampleStep, type Size } from "../../core/augment/steps.ts";
 import { sizeAfter } from "../../core/augment/stages.ts";
 import type { DatasetSchema, DataType } from "../../core/dataset/schema.ts";
 import { invalidArgument } from "../../core/errors.ts";

@@ -1,4 +1,4 @@
-import { type Processing, sampleStep } from "../../core/augment/processing.ts";
+import { type Processing, sampleStep } from "../../core/augment/steps.ts";
 import { type SampleTable, sampleTable } from "../../core/augment/samples.ts";
 import type { Rectangle } from "../../core/augment/stages.ts";
 import { DataStreamError } from "../../core/errors.ts";

@@ -6,7 +6,7 @@ import type { BatchResponse } from "../../proto/index.ts";
 import type { Ring } from "../device/backend.ts";
 import type { SkippedItem, TensorDescription } from "../handoff/messages.ts";
 import { subReference, viewOf } from "../memory/reference.ts";
-import { Slots, type SlotLease } from "../memory/slots.ts";
+import type { SlotLease, Slots } from "../memory/slots.ts";
 import { messageBuffer } from "../receive/messages.ts";
 import { compact } from "../workers/compact.ts";
 import type { BatchJob, ItemResult } from "../workers/job.ts";
@@ -153,13 +153,17 @@ export class SlotFiller {
 
   /** The copy to a device runs while the next batch is decoded. */
   #publish(ring: Ring, lease: SlotLease, byteLength: number): Promise<void> {
-    const begun = performance.now();
-    const published = ring.publish(lease.index, byteLength).then(() => {
-      lease.ready();
-      this.#options.observer.published?.((performance.now() - begun) / 1000);
-    });
+    const published = this.#published(ring, lease, byteLength);
+    // Who takes the slot is told; nobody may.
     published.catch(() => undefined);
     return published;
+  }
+
+  async #published(ring: Ring, lease: SlotLease, byteLength: number): Promise<void> {
+    const begun = performance.now();
+    await ring.publish(lease.index, byteLength);
+    lease.ready();
+    this.#options.observer.published?.((performance.now() - begun) / 1000);
   }
 
   /** Returns what is left out. @throws as `check` does. */

@@ -42,8 +42,11 @@ export interface PipelineOptions {
   readonly drain?: AbortSignal;
 }
 
+/** What is not told of a batch: bytes that are not its own for long, and what the pipeline does itself. */
+const PRIVATE = ["items", "message", "acknowledge"] as const;
+
 /** What a batch is, without its bytes as they came: their memory is used again. */
-export type BatchDescription = Omit<Batch, "items" | "message" | "acknowledge">;
+export type BatchDescription = Omit<Batch, (typeof PRIVATE)[number]>;
 
 /** A verified batch in a slot of the ring, the consumer's until it is released. */
 export interface ReadyBatch {
@@ -285,7 +288,9 @@ export class Pipeline {
 }
 
 function describe(batch: Batch, kept: readonly number[]): BatchDescription {
-  const { items, message: _message, acknowledge: _acknowledge, ...rest } = batch;
+  const { items } = batch;
+  const isPublic = ([name]: [string, unknown]): boolean => !PRIVATE.some((own) => own === name);
+  const rest = Object.fromEntries(Object.entries(batch).filter(isPublic)) as unknown as BatchDescription;
   if (kept.length === items.length) return rest;
   const only = <T>(values: readonly T[]): T[] => kept.map((i) => values[i] as T);
   const padding = items.length - batch.paddedItems;

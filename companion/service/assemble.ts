@@ -82,14 +82,16 @@ export async function assemble(
   const port = await openPort(configuration, (request, response) => handle?.(request, response));
   undo.push(() => port.close());
   const sessions = new Set<HandoffSession>();
+  const leaveAfter = async (session: HandoffSession): Promise<void> => {
+    await session.closed;
+    sessions.delete(session);
+    activity.leave();
+  };
   const handoff = await HandoffServer.listen(handoffPath(configuration, port.address), (connection) => {
     activity.enter();
     const session = new HandoffSession(connection, streams);
     sessions.add(session);
-    void session.closed.then(() => {
-      sessions.delete(session);
-      activity.leave();
-    });
+    void leaveAfter(session);
     return session;
   });
   handle = httpHandler({

@@ -71,9 +71,7 @@ function forwarder(
         for (const [name, value] of Object.entries(proven)) headers.set(name, value);
       }
       const { signal } = context;
-      const answer = await gateways
-        .transport(address)
-        .unary(method, signal, undefined, headers, request as never);
+      const answer = await gateways.transport(address).unary(method, signal, undefined, headers, request);
       return answer.message as never;
     } catch (error) {
       throw toConnectError(error);

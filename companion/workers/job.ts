@@ -1,4 +1,4 @@
-import type { Processing } from "../../core/augment/processing.ts";
+import type { Processing } from "../../core/augment/steps.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import type { OutputFormat } from "../decode/output-format.ts";
 import type { MemoryReference } from "../memory/reference.ts";

@@ -1,5 +1,5 @@
 /** What pool and threads say to each other. */
-import type { Processing } from "../../core/augment/processing.ts";
+import type { Processing } from "../../core/augment/steps.ts";
 import type { OutputFormat } from "../decode/output-format.ts";
 import type { MemoryReference } from "../memory/reference.ts";
 import type { BatchJob, ItemResult } from "./job.ts";

@@ -1,4 +1,4 @@
-import type { Processing } from "../../core/augment/processing.ts";
+import type { Processing } from "../../core/augment/steps.ts";
 import type { DatasetSchema } from "../../core/dataset/schema.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { DECODE_THREADS_MAX } from "../../core/limits.ts";

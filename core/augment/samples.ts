@@ -1,6 +1,5 @@
 /** What a sample of a decoded image becomes in the tensor: a table, since it has 8 or 16 bits. */
-import type { CastType, Processing } from "./processing.ts";
-import { sampleStep } from "./processing.ts";
+import { type CastType, type Processing, sampleStep } from "./steps.ts";
 
 export type SampleType = "uint8" | "uint16";
 export type SampleTable = Uint8Array | Uint16Array | Float32Array;

@@ -1,7 +1,7 @@
 /** The geometric steps of a processing for one image, reduced to as few passes over its pixels as give the same result. */
 import { invalidArgument } from "../errors.ts";
 import { IMAGE_MAX_SIDE } from "../limits.ts";
-import { isGeometric, type GeometricStep, type Processing, type Size } from "./processing.ts";
+import { isGeometric, type GeometricStep, type Processing, type Size } from "./steps.ts";
 import { below, draw, type DrawKey, unit } from "./random.ts";
 
 /** Pixels, from the top left corner of what it lies in. */

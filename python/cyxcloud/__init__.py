@@ -12,7 +12,7 @@ Verified training data, streamed into tensors.
 """
 
 from .batch import Batch
-from .client import DataStreamClient
+from .client import DataStreamClient, PreparedStream
 from .errors import (
     AbortedError,
     AlreadyExistsError,
@@ -31,6 +31,7 @@ from .errors import (
     VerificationError,
 )
 from .iterator import BatchIterator
+from .mixing import MixPosition, Mixture, MixturePlace, mix
 from .options import ItemError
 from .position import StreamPosition
 
@@ -49,12 +50,17 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "ItemError",
+    "MixPosition",
+    "Mixture",
+    "MixturePlace",
     "NotFoundError",
     "PermissionDeniedError",
+    "PreparedStream",
     "ResourceExhaustedError",
     "StateMismatch",
     "StreamPosition",
     "UnauthenticatedError",
     "UnavailableError",
     "VerificationError",
+    "mix",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import FailedPreconditionError
 from .options import ItemError
 from .position import StreamPosition
 from .tensors import as_tensor, copy_of, integers
+
+if TYPE_CHECKING:
+    from .mixing import MixturePlace
 
 
 class Holding(Protocol):
@@ -62,6 +65,8 @@ class Batch:
     """Items that were left out because they could not be decoded."""
     dataset: str
     """Content hash of the dataset, hexadecimal."""
+    mixture: MixturePlace | None
+    """Its place in the mixture that gave it, where one did."""
 
     def __init__(
         self,
@@ -91,6 +96,7 @@ class Batch:
         self.index, self.epoch, self.total_batches = index, epoch, total_batches
         self.is_last, self.padded, self.position = is_last, padded, position
         self.errors, self.dataset = errors, dataset
+        self.mixture: MixturePlace | None = None
 
     def __len__(self) -> int:
         return self._count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import address as addresses
@@ -18,6 +19,7 @@ from .errors import FailedPreconditionError
 from .iterator import BatchIterator, Source
 from .launch import Command, companion_command, start_companion
 from .options import OnError, StreamOptions, stream_options
+from .position import position_of
 from .tensors import default_framework
 
 
@@ -132,14 +134,19 @@ class DataStreamClient:
         What `stream_batches` with the same arguments would be, without starting it: ``dataset``, ``count`` of items,
         ``batches_per_epoch`` and ``total_batches`` of this rank, ``format``.
         """
-        given = {
-            **_DEFAULTS,
-            **asked,
-            "dataset_id": dataset_id,
-            "access_token": access_token,
-            "batch_size": batch_size,
-        }
-        options = self._options(given)
+        return self.prepare(dataset_id, access_token, batch_size, **asked).describe()
+
+    def prepare(
+        self, dataset_id: str, access_token: str | None = None, batch_size: int = 32, **asked: Any
+    ) -> PreparedStream:
+        """A stream that is not begun yet, for `mix`; the arguments are those of `stream_batches`, but for ``progress``."""
+        unknown = set(asked) - set(_DEFAULTS)
+        if unknown:
+            raise TypeError(f"stream_batches() got an unexpected keyword argument {min(unknown)!r}")
+        named = {"dataset_id": dataset_id, "access_token": access_token, "batch_size": batch_size}
+        return PreparedStream(self, self._options({**_DEFAULTS, **asked, **named}))
+
+    def _describe(self, options: StreamOptions) -> dict[str, Any]:
         companion = self._companion(options)
         if companion is None:
             return direct.describe(self._direct_gateway(options), options, self._pins, blake3_for(self.verify))
@@ -188,6 +195,33 @@ class DataStreamClient:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tls": None}
+
+
+class PreparedStream:
+    """What to stream and from where, checked, but not begun. Made by `DataStreamClient.prepare`."""
+
+    def __init__(self, client: DataStreamClient, options: StreamOptions) -> None:
+        self.options = options
+        self._client = client
+
+    def describe(self, *, position: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `DataStreamClient.describe`."""
+        return self._client._describe(self._at(position, None))
+
+    def open(
+        self, *, position: Mapping[str, Any] | None = None, epochs: int | None = None, progress: bool = False
+    ) -> BatchIterator:
+        """
+        :param position: in place of the stream's own beginning; ``epochs`` count from it.
+        """
+        return BatchIterator(self._client._open, self._at(position, epochs), progress)
+
+    def _at(self, position: Mapping[str, Any] | None, epochs: int | None) -> StreamOptions:
+        options = self.options if epochs is None else replace(self.options, epochs=epochs)
+        if position is None:
+            return options
+        stands = position_of(position)
+        return replace(options, position=stands, epoch=stands["epoch"])
 
 
 #: Of `stream_options`, in the words of `stream_batches`.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from ._ring import byte_length
 from .errors import FailedPreconditionError
 
 #: What torch before 2.3 cannot hold is widened, with a copy.
@@ -67,15 +68,48 @@ def _numpy_array(array: Any) -> Any:
 
 
 def _torch_tensor(array: Any, device: str | None) -> Any:
+    # Not by DLPack: torch may drop a tensor while an exception is on its way, and a deleter that is written in Python, as
+    # ctypes makes it, would lose that exception. The bridges below end in an ordinary reference.
+    tensor = _torch_on_host(array) if array.__dlpack_device__()[0] == 1 else _torch_on_device(array)
+    return tensor if device is None else tensor.to(device, non_blocking=True)
+
+
+def _torch_on_host(array: Any) -> Any:
     import torch
 
-    on_host = array.__dlpack_device__()[0] == 1
-    if on_host and (array.dtype == "bool" or not hasattr(torch, array.dtype)):
-        # DLPack says neither truth values nor these to every torch; its numpy bridge does.
-        tensor = torch.from_numpy(_widened(_numpy_array(array)))
-    else:
-        tensor = torch.from_dlpack(array)
-    return tensor if device is None else tensor.to(device, non_blocking=True)
+    dtype = getattr(torch, array.dtype, None)
+    if dtype is None:
+        return torch.from_numpy(_widened(_numpy_array(array)))
+    if array.nbytes == 0:
+        return torch.empty(array.shape, dtype=dtype)
+    return torch.frombuffer(array.memoryview().cast("B"), dtype=dtype).view(array.shape)
+
+
+def _torch_on_device(array: Any) -> Any:
+    import torch
+
+    ordinal = array.__dlpack_device__()[1]
+    dtype = getattr(torch, array.dtype)
+    if array.nbytes == 0:
+        return torch.empty(array.shape, dtype=dtype, device=f"cuda:{ordinal}")
+    array.use_on(torch.cuda.current_stream(ordinal).cuda_stream)
+    return torch.as_tensor(_OnDevice(array), device=f"cuda:{ordinal}").view(dtype)
+
+
+class _OnDevice:
+    """What torch needs to see device memory: https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html"""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        size = byte_length(array.dtype, (1,))
+        # By size alone, since the interface has no word for every type; `view` gives it the right one.
+        self.__cuda_array_interface__ = {
+            "version": 2,
+            "typestr": f"|u{size}" if size == 1 else f"<i{size}",
+            "shape": array.shape,
+            "data": (array.address, False),
+            "strides": None,
+        }
 
 
 def _widened(values: Any) -> Any:

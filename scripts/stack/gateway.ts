@@ -40,7 +40,7 @@ export type NodeBucket = Awaited<ReturnType<Miniflare["getR2Bucket"]>>;
 export interface DispatchInit {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string | Uint8Array;
+  readonly body?: string | Uint8Array<ArrayBuffer>;
   readonly cf: Readonly<Record<string, unknown>>;
 }
 

@@ -189,7 +189,7 @@ test("items that cannot be decoded are left out and reported where the consumer 
     seen.push([batch.shape[0], batch.source.paths.length, batch.errors.map(({ index }) => index)]);
     for (const [n, index] of batch.source.indices.entries()) {
       const number = Number(/(\d+)\.png/.exec(files[index]?.path ?? "")?.[1]);
-      expect([...(batch.data as Uint8Array).slice(n * 16, n * 16 + 16)]).toEqual([...pixelsOf(number)]);
+      expect([...(batch.data as Uint8Array).subarray(n * 16, n * 16 + 16)]).toEqual([...pixelsOf(number)]);
       expect(batch.labels?.[n]).toBe(number % 2);
     }
   }

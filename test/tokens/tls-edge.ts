@@ -7,7 +7,10 @@ import { once } from "node:events";
 import { createServer, request as httpsRequest } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
 import { buffer, text } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import type { TLSSocket } from "node:tls";
 import type { Gateway } from "../../scripts/stack/gateway.ts";
 import { type Certificate, createCertificate } from "../../scripts/certificates.ts";
@@ -39,12 +42,12 @@ export async function startTlsEdge(gateway: Gateway): Promise<TlsEdge> {
     const answer = await gateway.dispatch(`https://gateway.example${request.url ?? "/"}`, {
       method: request.method ?? "GET",
       headers: request.headers as Record<string, string>,
-      ...(body.length > 0 && { body }),
+      ...(body.byteLength > 0 && { body }),
       cf: { tlsClientAuth: clientAuth(request.socket as TLSSocket, revoked) },
     });
-    const type = answer.headers.get("content-type");
-    response.writeHead(answer.status, type === null ? {} : { "content-type": type });
-    response.end(Buffer.from(await answer.arrayBuffer()));
+    response.writeHead(answer.status, Object.fromEntries(answer.headers));
+    if (answer.body === null) response.end();
+    else await pipeline(Readable.fromWeb(answer.body as NodeReadableStream), response);
   };
   const server = createServer(
     { ...identity.pem, ca: authority.pem.cert, requestCert: true, rejectUnauthorized: false },

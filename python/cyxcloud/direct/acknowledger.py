@@ -55,10 +55,10 @@ class Acknowledger:
                 self._busy = True
                 threading.Thread(target=self._drain, name="cyxcloud-acknowledge", daemon=True).start()
 
-    def flush(self) -> None:
-        """Waits until everything pushed so far was sent or failed."""
+    def flush(self, timeout: float | None = None) -> None:
+        """Waits until everything pushed so far was sent or failed, or for so many seconds."""
         with self._change:
-            self._change.wait_for(lambda: not self._busy)
+            self._change.wait_for(lambda: not self._busy, timeout)
             if self._failure is not None:
                 raise self._failure
 

@@ -24,6 +24,8 @@ from .pins import PinFile
 from .receive import PREFETCH_DEFAULT, Delivery, Receiver
 
 _POLL_S = 0.1
+#: How long a stream that is closed waits for what it acknowledged last.
+CLOSE_PATIENCE_S = 5.0
 _Ready = Union[tuple[Delivery, DecodedBatch], DataStreamError, None]
 
 
@@ -119,6 +121,11 @@ class DirectStream:
             self._ready.put_nowait(None)
         except queue.Full:
             pass
+        if self._process == os.getpid():
+            try:
+                self._acknowledger.flush(CLOSE_PATIENCE_S)
+            except DataStreamError:
+                pass
 
     def __enter__(self) -> DirectStream:
         return self

@@ -108,6 +108,11 @@ describe("JPEG files that are wrong", () => {
       expect(() => decode(SCHEMA, good.slice(0, length)), `${length} bytes`).toThrow(/^folder\/item: /);
   });
 
+  test("an image that would decode with a warning is refused", () => {
+    const extra = Buffer.concat([good.slice(0, -2), new Uint8Array(40), good.slice(-2)]);
+    expect(() => decode(SCHEMA, new Uint8Array(extra))).toThrow(/without a warning/);
+  });
+
   test("a header that announces too much is refused before anything is decoded", () => {
     const bomb = good.slice();
     const at = bomb.findIndex((byte, i) => byte === 0xff && bomb[i + 1] === 0xc0);

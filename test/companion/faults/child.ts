@@ -16,7 +16,7 @@ export class Child {
       if (stream === null) continue;
       createInterface({ input: stream }).on("line", (line) => {
         this.lines.push(line);
-        for (const listener of [...this.#listeners]) listener();
+        for (const listener of this.#listeners) listener();
       });
     }
   }

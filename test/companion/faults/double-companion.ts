@@ -1,5 +1,4 @@
 /** A companion in this process on a gateway double, which lies and breaks as a test says. */
-import { DataStreamClient } from "../../../client/client.ts";
 import type { StreamRequest } from "../../../companion/handoff/messages.ts";
 import { loadKernels } from "../../../kernels/index.ts";
 import type { DoubleFile, GatewayDouble } from "../../client/double.ts";
@@ -42,9 +41,4 @@ export async function startDoubleCompanion(
       await server.stop();
     },
   };
-}
-
-/** A client of the double without a companion. */
-export function clientOf(gateway: string): DataStreamClient {
-  return new DataStreamClient({ gateway, accessToken: "t" });
 }

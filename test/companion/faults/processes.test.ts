@@ -149,7 +149,7 @@ test("two companions, two trainers each: nobody disturbs another", async () => {
   expect((sums[0] as number) + (sums[1] as number)).toBe(3 * all);
   expect((sums[2] as number) + (sums[3] as number)).toBe(3 * all);
 
-  const [one, two] = companions as [Running, Running];
+  const [one, two] = companions;
   await one.child.end("SIGKILL");
   expect((await fetch(`${two.url}/healthz`)).status).toBe(200);
 });

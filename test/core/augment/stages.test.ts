@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseProcessing, type Processing, type Size } from "../../../core/augment/processing.ts";
+import { parseProcessing } from "../../../core/augment/processing.ts";
+import type { Processing, Size } from "../../../core/augment/steps.ts";
 import { type Rectangle, sizeAfter, type Stage, stagesOf } from "../../../core/augment/stages.ts";
 import { type Pixels, resampleExactly } from "./resample.ts";
 
