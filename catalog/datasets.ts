@@ -33,6 +33,8 @@ export interface DatasetRow {
   readonly treeObjectId: string;
   /** The level that evidence gives it now in the eyes of the user who asked, that it may be their own aside. */
   readonly vouchedLevel: TrustLevel;
+  /** Whether it is the cached copy of an entry of the public registry, which every user may read and stream. */
+  readonly isPublic: boolean;
   readonly createdAt: Date;
 }
 
@@ -44,7 +46,7 @@ export function datasetColumns(who: string): string {
   return `d.id, d.name, d.owner_id, d.owner_name, d.version, d.parent_version_id,
   d.description, d.schema, d.schema_hash, d.content_hash, d.total_size_bytes, d.file_count, d.max_item_bytes,
   m.size AS manifest_size_bytes, d.manifest_object_id, d.tree_object_id, d.created_at,
-  dataset_vouched(d.id, ${who}) AS vouched_level`;
+  dataset_vouched(d.id, ${who}) AS vouched_level, is_public_copy(d.id) AS is_public`;
 }
 
 export function parseDataset(row: SqlRow): DatasetRow {
@@ -66,6 +68,7 @@ export function parseDataset(row: SqlRow): DatasetRow {
     manifestObjectId: textOf(row, "manifest_object_id"),
     treeObjectId: textOf(row, "tree_object_id"),
     vouchedLevel: numberOf(row, "vouched_level") as TrustLevel,
+    isPublic: booleanOf(row, "is_public"),
     createdAt: dateOf(row, "created_at"),
   };
 }
@@ -112,13 +115,15 @@ export async function findDataset(
 export interface DatasetQuery {
   /** Part of the name. */
   readonly search: string | undefined;
+  /** Those that are open to everybody; else the user's own, and those that are shared with them. */
+  readonly isPublic: boolean;
   /** Highest level, as this user sees it. */
   readonly maxTrustLevel: TrustLevel;
   readonly after: { readonly name: string; readonly owner: string } | undefined;
   readonly limit: number;
 }
 
-/** The newest version that the user can reach of each dataset, by name and owner. */
+/** The newest version of each dataset that the query is about, by name and owner. */
 export async function listDatasets(
   sql: Sql,
   userId: string,
@@ -127,9 +132,9 @@ export async function listDatasets(
   const { text, values } = statement`
     FROM dataset_summary d
     JOIN objects m ON m.id = d.manifest_object_id
-    WHERE (d.owner_id = ${userId}::uuid OR EXISTS (
+    WHERE CASE WHEN ${query.isPublic}::boolean THEN is_public_copy(d.id) ELSE d.owner_id = ${userId}::uuid OR EXISTS (
         SELECT FROM dataset_shares s WHERE s.dataset_id = d.id AND s.shared_with_user_id = ${userId}::uuid
-          AND (s.expires_at IS NULL OR s.expires_at > now())))
+          AND (s.expires_at IS NULL OR s.expires_at > now())) END
       AND position(${query.search?.toLowerCase() ?? ""}::text IN d.name) > 0
       AND (${query.after?.name ?? null}::text IS NULL
         OR (d.name, d.owner_name) > (${query.after?.name ?? null}::text, ${query.after?.owner ?? null}::text))
@@ -137,7 +142,7 @@ export async function listDatasets(
     ORDER BY d.name, d.owner_name, d.version DESC
     LIMIT ${query.limit}`;
   const rows = await sql.query({
-    text: `SELECT DISTINCT ON (d.name, d.owner_name) ${datasetColumns("$1::uuid")} ${text}`,
+    text: `SELECT DISTINCT ON (d.name, d.owner_name) ${datasetColumns("$2::uuid")} ${text}`,
     values,
   });
   return rows.map(parseDataset);
@@ -155,7 +160,7 @@ export async function listVersions(
     JOIN objects m ON m.id = d.manifest_object_id
     WHERE (d.owner_id = ${userId}::uuid OR EXISTS (
         SELECT FROM dataset_shares s WHERE s.dataset_id = d.id AND s.shared_with_user_id = ${userId}::uuid
-          AND (s.expires_at IS NULL OR s.expires_at > now())))
+          AND (s.expires_at IS NULL OR s.expires_at > now())) OR is_public_copy(d.id))
       AND d.owner_id = ${dataset.ownerId} AND d.name = ${dataset.name}
       AND (${page.below ?? null}::integer IS NULL OR d.version < ${page.below ?? null})
     ORDER BY d.version DESC LIMIT ${page.limit ?? LIST_MAX_ENTRIES}`;

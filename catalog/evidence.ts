@@ -17,6 +17,8 @@ export interface EvidenceRow {
   readonly createdBy: string | null;
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
+  /** When its attestor, or an administrator, took it back. */
+  readonly withdrawnAt: Date | null;
   /** What it gives now, in the eyes of the user who asked; 4: nothing. */
   readonly level: TrustLevel;
 }
@@ -58,8 +60,8 @@ export async function insertSignature(
 }
 
 /**
- * Records a verified attestation; one that the key made before and that ends sooner is replaced.
- * @returns undefined when the key is on no list in force, belongs to the version's owner or was revoked, or the
+ * Records a verified attestation; one that the key made before and that ends sooner, or was withdrawn, is replaced.
+ * @returns the one that stands: `withdrawnAt` is set when this one was issued before a withdrawal. Undefined when the key is on no list in force, belongs to the version's owner or was revoked, or the
  *   version is gone.
  */
 export async function insertAttestation(
@@ -69,12 +71,14 @@ export async function insertAttestation(
     userId,
     publicKey,
     envelope,
+    issuedAt,
     expiresAt,
   }: {
     readonly datasetId: string;
     readonly userId: string;
     readonly publicKey: Uint8Array;
     readonly envelope: Envelope;
+    readonly issuedAt: Date;
     readonly expiresAt: Date;
   },
 ): Promise<EvidenceRow | undefined> {
@@ -88,12 +92,14 @@ export async function insertAttestation(
           WHERE s.public_key = a.public_key AND (s.user_id = d.owner_id OR s.revoked_at IS NOT NULL))
       FOR SHARE OF a
     ), inserted AS (
-      INSERT INTO dataset_evidence AS e (dataset_id, kind, public_key, envelope, created_by, expires_at)
+      INSERT INTO dataset_evidence AS e (dataset_id, kind, public_key, envelope, created_by, issued_at, expires_at)
       SELECT id, 'attestation', ${publicKey}::bytea, ${JSON.stringify(envelope)}::jsonb, ${userId}::uuid,
-        ${expiresAt.toISOString()}::timestamptz FROM subject
+        ${issuedAt.toISOString()}::timestamptz, ${expiresAt.toISOString()}::timestamptz FROM subject
       ON CONFLICT (dataset_id, kind, public_key, public_dataset_id) DO UPDATE
-        SET envelope = EXCLUDED.envelope, created_by = EXCLUDED.created_by, expires_at = EXCLUDED.expires_at
-        WHERE e.expires_at < EXCLUDED.expires_at
+        SET envelope = EXCLUDED.envelope, created_by = EXCLUDED.created_by, issued_at = EXCLUDED.issued_at,
+          expires_at = EXCLUDED.expires_at
+        WHERE EXCLUDED.issued_at > COALESCE(e.withdrawn_at, '-infinity')
+          AND (e.expires_at < EXCLUDED.expires_at OR e.issued_at <= e.withdrawn_at)
       RETURNING id
     )
     SELECT id FROM inserted
@@ -102,11 +108,29 @@ export async function insertAttestation(
   return row && findEvidence(sql, textOf(row, "id"), userId);
 }
 
+/**
+ * Takes an attestation back, with all that the attestor issued before on the same version. An attestor's clock may be
+ * ahead, so that moment is at least the one which the attestation names. Again is no error.
+ * @returns false when there is no such attestation that is by a key of this user, or that an administrator asked for.
+ */
+export async function withdrawAttestation(
+  sql: Sql,
+  id: string,
+  by: { readonly userId: string; readonly isAdmin: boolean },
+): Promise<boolean> {
+  const rows = await sql.query(statement`
+    UPDATE dataset_evidence e SET withdrawn_at = GREATEST(e.withdrawn_at, e.issued_at, now())
+    WHERE e.id = ${id}::uuid AND e.kind = 'attestation' AND (${by.isAdmin}::boolean OR EXISTS (
+      SELECT FROM signing_keys s WHERE s.public_key = e.public_key AND s.user_id = ${by.userId}::uuid))
+    RETURNING e.id`);
+  return rows.length === 1;
+}
+
 /** As `userId` sees it. */
 async function findEvidence(sql: Sql, id: string, userId: string): Promise<EvidenceRow | undefined> {
   const [row] = await sql.query(statement`
     SELECT e.id, e.kind, e.public_key, e.envelope, u.name AS created_by, e.created_at, e.expires_at,
-      evidence_level(e, ${userId}::uuid) AS level
+      CASE WHEN e.issued_at <= e.withdrawn_at THEN e.withdrawn_at END AS withdrawn_at, evidence_level(e, ${userId}::uuid) AS level
     FROM dataset_evidence e LEFT JOIN users u ON u.id = e.created_by WHERE e.id = ${id}`);
   return row && parseEvidence(row);
 }
@@ -121,7 +145,7 @@ export async function listEvidence(
   const { after, limit } = page;
   const rows = await sql.query(statement`
     SELECT e.id, e.kind, e.public_key, e.envelope, u.name AS created_by, e.created_at, e.expires_at,
-      evidence_level(e, ${userId}::uuid) AS level
+      CASE WHEN e.issued_at <= e.withdrawn_at THEN e.withdrawn_at END AS withdrawn_at, evidence_level(e, ${userId}::uuid) AS level
     FROM dataset_evidence e LEFT JOIN users u ON u.id = e.created_by
     WHERE e.dataset_id = ${datasetId} AND (${after?.id ?? null}::uuid IS NULL OR (date_trunc('milliseconds', e.created_at), e.id)
       > (to_timestamp(${after?.createdAtMs ?? 0}::float8 / 1000), ${after?.id ?? null}::uuid))
@@ -138,6 +162,7 @@ function parseEvidence(row: SqlRow): EvidenceRow {
     createdBy: nullable(textOf)(row, "created_by"),
     createdAt: dateOf(row, "created_at"),
     expiresAt: nullable(dateOf)(row, "expires_at"),
+    withdrawnAt: nullable(dateOf)(row, "withdrawn_at"),
     level: numberOf(row, "level") as TrustLevel,
   };
 }

@@ -4,20 +4,23 @@ import type { Sql, SqlRow } from "../core/ports.ts";
 import { dateOf, nullable, statement, textOf, textsOf } from "./sql.ts";
 import type { User } from "./users.ts";
 
-export interface NewShare {
+export type NewShare = {
   readonly datasetId: string;
   /** Who gives it: the owner, or a holder of a share that may be passed on. */
   readonly grantedBy: string;
-  readonly userId: string;
   readonly permissions: readonly SharePermission[];
   /** Null: as long as the granter's own. */
   readonly expiresAt: Date | null;
-}
+} & (
+  | { readonly userId: string }
+  /** Whoever verifies this address; in lower case. */
+  | { readonly email: string }
+);
 
 export interface ShareRow {
   readonly id: string;
   readonly datasetId: string;
-  /** Name of whom it is for. */
+  /** Whom it is for: a name, or the address that it was given to, to all but who holds it. */
   readonly user: string;
   readonly grantedBy: string;
   readonly permissions: readonly SharePermission[];
@@ -26,22 +29,26 @@ export interface ShareRow {
   readonly expiresAt: Date | null;
 }
 
+const COLUMNS = `s.id, s.dataset_id, g.name AS granted_by, s.permissions, s.expires_at,
+  date_trunc('milliseconds', s.created_at) AS created_at,
+  CASE WHEN s.shared_with_user_id = $1::uuid THEN u.name ELSE COALESCE(s.shared_with_email, u.name) END AS shared_with
+  FROM dataset_shares s LEFT JOIN users u ON u.id = s.shared_with_user_id
+  JOIN users g ON g.id = s.granters[cardinality(s.granters)]`;
+
 /**
  * Shares with a user, in place of what this granter gave them before. Where that takes something away, the tokens and
  * shares made through the old one end.
  * @returns undefined when the granter does not hold, in one share that may be passed on, what is to be given.
  */
 export async function putShare(sql: Sql, share: NewShare): Promise<ShareRow | undefined> {
-  const { datasetId, grantedBy, userId, permissions, expiresAt } = share;
+  const { datasetId, grantedBy, permissions, expiresAt } = share;
+  const [userId, email] = "userId" in share ? [share.userId, null] : [null, share.email];
   const [given] = await sql.query(statement`
     SELECT put_share(${datasetId}::uuid, ${grantedBy}::uuid, ${userId}::uuid, ${permissions}::text[],
-      ${expiresAt?.toISOString() ?? null}::timestamptz) AS id`);
+      ${expiresAt?.toISOString() ?? null}::timestamptz, ${email}::text) AS id`);
   const id = nullable(textOf)(given ?? {}, "id");
   if (id === null) return undefined;
-  const [row] = await sql.query(statement`
-    SELECT s.id, s.dataset_id, u.name AS shared_with, g.name AS granted_by, s.permissions, s.created_at, s.expires_at
-    FROM dataset_shares s JOIN users u ON u.id = s.shared_with_user_id
-    JOIN users g ON g.id = s.granters[cardinality(s.granters)] WHERE s.id = ${id}::uuid`);
+  const [row] = await sql.query({ text: `SELECT ${COLUMNS} WHERE s.id = $2::uuid`, values: [grantedBy, id] });
   return row && parseShare(row);
 }
 
@@ -58,15 +65,12 @@ export async function listShares(
   page: { readonly after: SharePosition | undefined; readonly limit: number },
 ): Promise<readonly ShareRow[]> {
   const { after, limit } = page;
-  const rows = await sql.query(statement`
-    SELECT s.id, s.dataset_id, u.name AS shared_with, g.name AS granted_by, s.permissions,
-      date_trunc('milliseconds', s.created_at) AS created_at, s.expires_at
-    FROM dataset_shares s JOIN users u ON u.id = s.shared_with_user_id
-    JOIN users g ON g.id = s.granters[cardinality(s.granters)]
-    WHERE s.dataset_id = ${datasetId} AND (s.shared_with_user_id = ${userId}::uuid OR ${userId}::uuid = ANY (s.granters))
+  const { text, values } = statement`
+    WHERE (s.shared_with_user_id = ${userId}::uuid OR ${userId}::uuid = ANY (s.granters)) AND s.dataset_id = ${datasetId}
       AND (${after?.id ?? null}::uuid IS NULL OR (date_trunc('milliseconds', s.created_at), s.id)
         > (to_timestamp(${after?.createdAtMs ?? 0}::float8 / 1000), ${after?.id ?? null}::uuid))
-    ORDER BY date_trunc('milliseconds', s.created_at), s.id LIMIT ${limit}`);
+    ORDER BY date_trunc('milliseconds', s.created_at), s.id LIMIT ${limit}`;
+  const rows = await sql.query({ text: `SELECT ${COLUMNS} ${text}`, values });
   return rows.map(parseShare);
 }
 

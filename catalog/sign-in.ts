@@ -22,7 +22,14 @@ interface Table {
 const TABLES: Readonly<Record<SignInModel, Table>> = {
   user: {
     name: "users",
-    columns: { id: "id", name: "name", email: "email", role: "role", createdAt: "created_at" },
+    columns: {
+      id: "id",
+      name: "name",
+      email: "email",
+      emailVerified: "email_verified",
+      role: "role",
+      createdAt: "created_at",
+    },
   },
   account: {
     name: "accounts",
@@ -139,14 +146,17 @@ export async function deleteRows(
   return rows.length;
 }
 
-/** Gives a user an e-mail address and a password, or others than before, and ends every session. */
+/** Gives a user an e-mail address and a password, or others than before, and ends every session. Another address is unverified. */
 export async function putPassword(
   sql: Sql,
   { userId, email, password }: { readonly userId: string; readonly email: string; readonly password: string },
 ): Promise<void> {
   try {
     await sql.transaction([
-      { text: "UPDATE users SET email = $2 WHERE id = $1", values: [userId, email] },
+      {
+        text: "UPDATE users SET email = $2, email_verified = email_verified AND email = $2 WHERE id = $1",
+        values: [userId, email],
+      },
       {
         text: `INSERT INTO accounts (user_id, provider, account_id, password) VALUES ($1::uuid, 'credential', $1, $2)
                ON CONFLICT (provider, account_id) DO UPDATE SET password = EXCLUDED.password, updated_at = now()`,
@@ -156,10 +166,58 @@ export async function putPassword(
     ]);
   } catch (error) {
     if (!(error instanceof SqlError && error.state === "23505")) throw error;
-    throw new DataStreamError("already_exists", "email: it belongs to another user.", {
-      details: { field: "email" },
-    });
+    throw addressTaken();
   }
+}
+
+/**
+ * Notes that the user's address is mailed now, unless that was less than `intervalSeconds` ago.
+ * @returns the address; undefined when it is too soon, or there is none to verify.
+ */
+export async function noteVerificationMail(
+  sql: Sql,
+  userId: string,
+  intervalSeconds: number,
+): Promise<string | undefined> {
+  const [row] = await sql.query({
+    text: `UPDATE users SET verification_mailed_at = now() WHERE id = $1 AND email IS NOT NULL AND NOT email_verified
+             AND (verification_mailed_at IS NULL OR verification_mailed_at < now() - $2::int * interval '1 second')
+           RETURNING email`,
+    values: [userId, intervalSeconds],
+  });
+  return row?.["email"] as string | undefined;
+}
+
+/**
+ * Marks an address verified as this user's, and takes it from whoever claims it unverified.
+ * @returns false when the user has another address.
+ * @throws DataStreamError `already_exists` when somebody else's is verified.
+ */
+export async function verifyAddress(sql: Sql, userId: string, email: string): Promise<boolean> {
+  try {
+    const [, verified] = await sql.transaction([
+      {
+        text: `UPDATE users SET email = NULL WHERE email = $2 AND id <> $1 AND NOT email_verified
+                 AND EXISTS (SELECT FROM users WHERE id = $1 AND (email IS NULL OR email = $2))`,
+        values: [userId, email],
+      },
+      {
+        text: `UPDATE users SET email = $2, email_verified = true
+               WHERE id = $1 AND (email IS NULL OR email = $2) RETURNING id`,
+        values: [userId, email],
+      },
+    ]);
+    return verified?.length === 1;
+  } catch (error) {
+    if (!(error instanceof SqlError && error.state === "23505")) throw error;
+    throw addressTaken();
+  }
+}
+
+function addressTaken(): DataStreamError {
+  return new DataStreamError("already_exists", "email: it belongs to another user.", {
+    details: { field: "email" },
+  });
 }
 
 /** @returns how many sessions had ended by themselves and are gone. */

@@ -2,7 +2,7 @@
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import { API_KEYS_MAX_PER_USER } from "../core/limits.ts";
 import { type Sql, SqlError, type SqlRow } from "../core/ports.ts";
-import { dateOf, nullable, statement, textOf } from "./sql.ts";
+import { booleanOf, dateOf, nullable, statement, textOf } from "./sql.ts";
 
 export type Role = "admin" | "owner";
 
@@ -13,6 +13,9 @@ export interface User {
 }
 
 export interface UserRow extends User {
+  /** Null for who has never signed in at a page. */
+  readonly email: string | null;
+  readonly emailVerified: boolean;
   readonly createdAt: Date;
 }
 
@@ -63,9 +66,10 @@ export async function createUser(sql: Sql, { name, role }: NewUser): Promise<{ i
   }
 }
 
-export async function findUserByName(sql: Sql, name: string): Promise<User | undefined> {
-  const [row] = await sql.query({ text: "SELECT id, name, role FROM users WHERE name = $1", values: [name] });
-  return row as User | undefined;
+export async function findUserByName(sql: Sql, name: string): Promise<UserRow | undefined> {
+  const rows = await sql.query(statement`
+    SELECT id, name, role, email, email_verified, created_at FROM users WHERE name = ${name}`);
+  return rows.map(parseUser)[0];
 }
 
 /** Users by name, after `after`. */
@@ -74,14 +78,16 @@ export async function listUsers(
   { after, limit }: { readonly after: string | undefined; readonly limit: number },
 ): Promise<UserRow[]> {
   const rows = await sql.query(statement`
-    SELECT id, name, role, created_at FROM users
+    SELECT id, name, role, email, email_verified, created_at FROM users
     WHERE ${after ?? null}::text IS NULL OR name COLLATE "C" > ${after ?? null}
     ORDER BY name COLLATE "C" LIMIT ${limit}`);
   return rows.map(parseUser);
 }
 
 export async function findUserRow(sql: Sql, id: string): Promise<UserRow | undefined> {
-  const rows = await sql.query(statement`SELECT id, name, role, created_at FROM users WHERE id = ${id}`);
+  const rows = await sql.query(
+    statement`SELECT id, name, role, email, email_verified, created_at FROM users WHERE id = ${id}`,
+  );
   return rows.map(parseUser)[0];
 }
 
@@ -141,6 +147,8 @@ function parseUser(row: SqlRow): UserRow {
     id: textOf(row, "id"),
     name: textOf(row, "name"),
     role: textOf(row, "role") as Role,
+    email: nullable(textOf)(row, "email"),
+    emailVerified: booleanOf(row, "email_verified"),
     createdAt: dateOf(row, "created_at"),
   };
 }

@@ -3,10 +3,11 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { DataStreamClient } from "../client/client.ts";
-import { invalidArgument } from "../core/errors.ts";
+import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import { readKnownKeys } from "../companion/known-keys-file.ts";
 import { FilePinStore } from "../companion/pin-file.ts";
 import { openNodeKey } from "../companion/key-file.ts";
+import { certificateFetch } from "./certificate.ts";
 import { Output } from "./output.ts";
 
 /** Options that every command has. */
@@ -14,6 +15,8 @@ interface GlobalOptions {
   readonly gateway?: string;
   readonly token?: string;
   readonly nodeKey?: string;
+  readonly clientCertificate?: string;
+  readonly clientKey?: string;
   readonly json?: boolean;
 }
 
@@ -21,8 +24,8 @@ interface GlobalOptions {
 export interface Context {
   readonly client: DataStreamClient;
   readonly output: Output;
-  /** Whether the client acts as a user, and not just as the holder of an access token. */
-  readonly gatewayUrl: string;
+  /** Whether connections prove a client certificate. */
+  readonly hasCertificate: boolean;
 }
 
 /** A person waits: a gateway that is not there is told within seconds. Streams have more patience of their own. */
@@ -33,24 +36,36 @@ export const KNOWN_KEYS_FILE: string = join(homedir(), ".config", "cyxcloud", "k
 const PIN_FILE: string = join(homedir(), ".config", "cyxcloud", "pins.json");
 
 /**
- * Gateway and credentials: options first, then `CYXCLOUD_GATEWAY`, `CYXCLOUD_API_KEY` and
- * `CYXCLOUD_ACCESS_TOKEN` (with `CYXCLOUD_NODE_KEY` where it is bound to a node), then the local stack that runs in this folder or one above it. Keys are
- * never taken from the command line, where other processes can read them.
+ * Gateway and credentials: options first, then `CYXCLOUD_GATEWAY`, `CYXCLOUD_API_KEY` and `CYXCLOUD_ACCESS_TOKEN` (with
+ * `CYXCLOUD_NODE_KEY`, or `CYXCLOUD_CLIENT_CERTIFICATE` and `CYXCLOUD_CLIENT_KEY`, where it is bound to a node), then the
+ * local stack that runs in this folder or one above it. A variable that is empty counts as unset. Keys are never taken
+ * from the command line, where other processes can read them.
  */
 export function contextOf(command: Command): Context {
   const options = command.optsWithGlobals<GlobalOptions>();
   const local = localStack(process.cwd());
-  const gateway = options.gateway ?? process.env["CYXCLOUD_GATEWAY"] ?? local?.gateway_url;
+  const gateway = options.gateway ?? variable("CYXCLOUD_GATEWAY") ?? local?.gateway_url;
   if (gateway === undefined) {
     throw invalidArgument(
       "gateway",
       "unknown. Give --gateway or set CYXCLOUD_GATEWAY, or start a local stack with: npm start",
     );
   }
-  const apiKey =
-    process.env["CYXCLOUD_API_KEY"] ?? (gateway === local?.gateway_url ? local.api_key : undefined);
-  const accessToken = options.token ?? process.env["CYXCLOUD_ACCESS_TOKEN"];
-  const nodeKey = options.nodeKey ?? process.env["CYXCLOUD_NODE_KEY"];
+  if (!/^https?:\/\//.test(gateway) || !URL.canParse(gateway))
+    throw invalidArgument("gateway", `${gateway} is no address such as https://data.example.com.`);
+  const apiKey = variable("CYXCLOUD_API_KEY") ?? (gateway === local?.gateway_url ? local.api_key : undefined);
+  const accessToken = options.token ?? variable("CYXCLOUD_ACCESS_TOKEN");
+  if (apiKey === undefined && accessToken === undefined) {
+    throw new DataStreamError(
+      "unauthenticated",
+      `There is no API key for ${gateway}. Set CYXCLOUD_API_KEY, or give an access token with --token.`,
+    );
+  }
+  const nodeKey = options.nodeKey ?? variable("CYXCLOUD_NODE_KEY");
+  const certificate = options.clientCertificate ?? variable("CYXCLOUD_CLIENT_CERTIFICATE");
+  const certificateKey = options.clientKey ?? variable("CYXCLOUD_CLIENT_KEY");
+  if ((certificate === undefined) !== (certificateKey === undefined))
+    throw invalidArgument("client-certificate", "goes together with --client-key: give both, or neither.");
   const client = new DataStreamClient({
     gateway,
     pins: new FilePinStore(PIN_FILE),
@@ -60,8 +75,15 @@ export function contextOf(command: Command): Context {
     ...(apiKey === undefined || options.token !== undefined ? {} : { apiKey }),
     ...(accessToken === undefined ? {} : { accessToken }),
     ...(nodeKey === undefined ? {} : { nodeKey: openNodeKey(nodeKey) }),
+    ...(certificate === undefined || certificateKey === undefined
+      ? {}
+      : { fetch: certificateFetch(certificate, certificateKey) }),
   });
-  return { client, output: new Output(options.json ?? false), gatewayUrl: gateway };
+  return { client, output: new Output(options.json ?? false), hasCertificate: certificate !== undefined };
+}
+
+function variable(name: string): string | undefined {
+  return process.env[name] === "" ? undefined : process.env[name];
 }
 
 interface LocalStack {

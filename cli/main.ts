@@ -22,7 +22,12 @@ const program = new Command("cyxcloud")
     "--node-key <name>",
     "key of the training node that the access token is bound to: its name here, or a file (default: CYXCLOUD_NODE_KEY)",
   )
-  .option("--json", "print one JSON object for programs")
+  .option(
+    "--client-certificate <file>",
+    "certificate that the access token is bound to, in PEM (default: CYXCLOUD_CLIENT_CERTIFICATE)",
+  )
+  .option("--client-key <file>", "private key of that certificate, in PEM (default: CYXCLOUD_CLIENT_KEY)")
+  .option("--json", "print one JSON object for programs; of a list, its name holds the items")
   .addHelpText(
     "after",
     `

@@ -15,6 +15,29 @@ export class Output {
     process.stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${text()}\n`);
   }
 
+  /** The one result of a command that lists: for programs an object with the items under `name`, for people a table. */
+  async list<T>(
+    name: string,
+    items: AsyncIterable<T> | Iterable<T>,
+    head: readonly string[],
+    row: (item: T) => readonly (string | number)[],
+  ): Promise<void> {
+    const found: T[] = [];
+    for await (const item of items) found.push(item);
+    this.result({ [name]: found }, () => table(head, found.map(row)));
+  }
+
+  /** Like `list`, for lists of any length: each item is printed as it comes. */
+  async longList<T>(name: string, items: AsyncIterable<T>, line: (item: T) => string): Promise<void> {
+    let before = `{${JSON.stringify(name)}:[`;
+    const opening = before;
+    for await (const item of items) {
+      process.stdout.write(this.json ? before + JSON.stringify(item) : `${line(item)}\n`);
+      before = ",";
+    }
+    if (this.json) process.stdout.write(`${before === opening ? opening : ""}]}\n`);
+  }
+
   /** A line for people while work goes on. */
   note(line: string): void {
     if (!this.json) process.stdout.write(`${line}\n`);

@@ -1,6 +1,7 @@
+import { once } from "node:events";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
-import { invalidArgument } from "../core/errors.ts";
+import { DataStreamError, invalidArgument } from "../core/errors.ts";
 
 /**
  * Where programs leave the passphrase of a key; never an option, since other processes can read those.
@@ -14,16 +15,23 @@ export async function askPassphrase(question: string): Promise<string> {
   if (given !== "") return given;
   if (!process.stdin.isTTY)
     throw invalidArgument("passphrase", `is needed. Run this in a terminal, or set ${VARIABLE}.`);
-  process.stderr.write(`${question}: `);
   // What is typed is read through an output that shows nothing.
   const output = new Writable({ write: (_chunk, _encoding, done) => done() });
   const terminal = createInterface({ input: process.stdin, output, terminal: true });
+  // Asked when the terminal no longer shows what is typed.
+  process.stderr.write(`${question}: `);
   try {
-    return await terminal.question("");
+    return await Promise.race([terminal.question(""), once(terminal, "close").then(noAnswer)]);
+  } catch {
+    return noAnswer(); // Ctrl-C or Ctrl-D
   } finally {
     terminal.close();
     process.stderr.write("\n");
   }
+}
+
+function noAnswer(): never {
+  throw new DataStreamError("canceled", "No passphrase was given. Nothing was done.");
 }
 
 /** Asks twice. @throws `invalid_argument` when the two differ or are empty. */

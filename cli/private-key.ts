@@ -67,10 +67,10 @@ export function createKey(
 }
 
 /** The keys of this machine by name. */
-export function storedKeys(): readonly StoredKey[] {
+export function storedKeys(folder: KeyFolder = "keys"): readonly StoredKey[] {
   let names: string[];
   try {
-    names = readdirSync(keyFolder("keys"));
+    names = readdirSync(keyFolder(folder));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
@@ -79,7 +79,11 @@ export function storedKeys(): readonly StoredKey[] {
     .filter((name) => name.endsWith(".json"))
     .map((name) => name.slice(0, -".json".length))
     .toSorted()
-    .map((name) => describe(name, readKeyFile(name, keyFileOf(name, "keys"))));
+    .map((name) => {
+      const file = keyFileOf(name, folder);
+      const { public_key: publicKey, seed } = readKeyFile(name, file);
+      return { name, file, publicKey, encrypted: typeof seed !== "string" };
+    });
 }
 
 /**
@@ -135,10 +139,6 @@ function decrypt(
   } catch {
     return undefined;
   }
-}
-
-function describe(name: string, { public_key: publicKey, seed }: KeyFile): StoredKey {
-  return { name, file: keyFileOf(name, "keys"), publicKey, encrypted: typeof seed !== "string" };
 }
 
 /** Name of the one key of this machine. @throws `invalid_argument` where there is none, or several. */

@@ -51,4 +51,9 @@ export class Attestors {
       json: { envelope },
     });
   }
+
+  /** Takes back an attestation by a key of the caller, for good: it and what was issued before it count no more. */
+  async withdraw(evidenceId: string): Promise<void> {
+    await this.#gateway.call("DELETE", path("api", "attestations", evidenceId));
+  }
 }

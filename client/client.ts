@@ -2,7 +2,7 @@ import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import type { KnownKey } from "../core/trust/known-keys.ts";
 import { loadKernels, type Kernels } from "../kernels/index.ts";
 import { Datasets } from "./datasets.ts";
-import { Gateway, type GatewayOptions } from "./http.ts";
+import { Gateway, type GatewayOptions, path } from "./http.ts";
 import { Keys } from "./keys.ts";
 import { Nodes } from "./nodes.ts";
 import { Objects } from "./objects.ts";
@@ -16,6 +16,7 @@ import { openDataset, type VerifiedDataset } from "./stream/dataset.ts";
 import type { StreamOptions } from "./stream/options.ts";
 import type { StreamContext } from "./stream/run.ts";
 import { streamBatches } from "./stream/stream.ts";
+import { Users } from "./users.ts";
 import { uploadFolder } from "./folder-upload.ts";
 import { uploadObject, type UploadFile, type UploadOptions, type UploadResult } from "./uploads.ts";
 
@@ -24,6 +25,12 @@ export interface DataStreamClientOptions extends GatewayOptions {
   readonly pins?: PinStore;
   /** Keys known from outside the gateway: a version that one of them signed counts as pinned. */
   readonly knownKeys?: readonly KnownKey[];
+}
+
+/** A stream that can begin. */
+export interface OpenedStream extends StreamContext {
+  /** Ends the access token that was created for this stream alone, if one was. Never fails. */
+  close(): Promise<void>;
 }
 
 /** Heap for hashing in the client: a staging area, since item bytes stay in ordinary memory. */
@@ -43,6 +50,7 @@ export class DataStreamClient {
   readonly attestors: Attestors;
   readonly shares: Shares;
   readonly nodes: Nodes;
+  readonly users: Users;
   readonly #options: DataStreamClientOptions;
   readonly #pins: PinStore;
   #kernels: Promise<Kernels> | undefined;
@@ -58,6 +66,7 @@ export class DataStreamClient {
     this.attestors = new Attestors(this.gateway);
     this.shares = new Shares(this.gateway);
     this.nodes = new Nodes(this.gateway);
+    this.users = new Users(this.gateway);
     this.#pins = options.pins ?? new MemoryPinStore();
   }
 
@@ -88,36 +97,46 @@ export class DataStreamClient {
 
   /**
    * Verified batches in the order that the options fix. Breaking out of the loop cancels the request.
+   * Without an access token one is made for this stream alone, and ends with it.
    * Item bytes are checked against the manifest that this client verified itself; see `VerifiedDataset.pinned`
    * for whether the manifest's hash came from outside the gateway.
    */
   async *streamBatches(options: StreamOptions): AsyncGenerator<Batch, void, undefined> {
-    yield* streamBatches(await this.openStream(options), options);
+    const stream = await this.openStream(options);
+    try {
+      yield* streamBatches(stream, options);
+    } finally {
+      await stream.close();
+    }
   }
 
   /**
    * Opens and verifies the dataset of a stream, with what the stream needs beside it: for programs that deliver batches
-   * in their own way.
+   * in their own way. They close it when they are done.
    */
   async openStream({
     dataset: reference,
     schemaHash,
     accessToken: given,
-  }: Pick<StreamOptions, "dataset" | "schemaHash" | "accessToken">): Promise<StreamContext> {
+  }: Pick<StreamOptions, "dataset" | "schemaHash" | "accessToken">): Promise<OpenedStream> {
     const { blake3 } = await this.#loaded();
-    let accessToken = given ?? this.#options.accessToken;
-    const gateway = this.#gatewayFor(accessToken);
+    const known = given ?? this.#options.accessToken;
+    const gateway = this.#gatewayFor(known);
     const dataset = await openDataset(gateway, reference, this.#pins, blake3, this.#knownKeys, schemaHash);
-    if (accessToken === undefined) {
-      if (this.#options.apiKey === undefined) {
-        throw invalidArgument(
-          "accessToken",
-          "a stream needs an access token, or a client with an API key to create one.",
-        );
-      }
-      accessToken = (await this.datasets.createToken(dataset.info.id)).token;
+    const context = { gateway: this.gateway, dataset, blake3 };
+    if (known !== undefined) return { ...context, accessToken: known, close: () => Promise.resolve() };
+    if (this.#options.apiKey === undefined) {
+      throw invalidArgument(
+        "accessToken",
+        "a stream needs an access token, or a client with an API key to create one.",
+      );
     }
-    return { gateway: this.gateway, dataset, accessToken, blake3 };
+    const own = await this.datasets.createToken(dataset.info.id);
+    // Nobody else has it. One try is enough: it expires in any case.
+    const close = async (): Promise<void> => {
+      await this.gateway.send("DELETE", path("api", "tokens", own.id)).catch(() => undefined);
+    };
+    return { ...context, accessToken: own.token, close };
   }
 
   get #knownKeys(): readonly KnownKey[] {

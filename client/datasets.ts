@@ -1,6 +1,7 @@
 import { DataStreamError } from "../core/errors.ts";
 import { waitForJob, type JobOptions } from "./jobs.ts";
-import { path, query, type Gateway } from "./http.ts";
+import { path, type Gateway } from "./http.ts";
+import { all, pages } from "./pages.ts";
 
 /** A dataset version, as the gateway describes it. Hashes are hexadecimal. */
 export interface Dataset {
@@ -19,6 +20,8 @@ export interface Dataset {
   readonly manifest_size_bytes: number;
   readonly trust_level: number;
   readonly trust: string;
+  /** public: a copy of a published dataset, which every user may stream. */
+  readonly visibility: "private" | "public";
   readonly created_at: string;
 }
 
@@ -102,43 +105,26 @@ export class Datasets {
   }
 
   /** All versions of the dataset's name, newest first. */
-  async versions(reference: string): Promise<readonly Dataset[]> {
-    const all: Dataset[] = [];
-    for (let cursor: string | undefined; ;) {
-      const page: { versions: Dataset[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `${path("api", "datasets", reference, "versions")}${query({ cursor })}`,
-      );
-      all.push(...page.versions);
-      if (!page.next_cursor) return all;
-      cursor = page.next_cursor;
-    }
+  versions(reference: string): Promise<readonly Dataset[]> {
+    return all(pages(this.#gateway, path("api", "datasets", reference, "versions"), "versions"));
   }
 
   /** Every dataset that the caller can see, by its newest version, page by page. */
-  async *list(filter: { search?: string; maxTrustLevel?: number } = {}): AsyncGenerator<Dataset> {
-    for (let cursor: string | undefined; ;) {
-      const page: { datasets: Dataset[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `/api/datasets${query({ search: filter.search, max_trust_level: filter.maxTrustLevel, cursor })}`,
-      );
-      yield* page.datasets;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  list(
+    filter: {
+      readonly search?: string;
+      readonly maxTrustLevel?: number;
+      /** The copies of published datasets instead, which every user may stream. */
+      readonly visibility?: "public";
+    } = {},
+  ): AsyncGenerator<Dataset> {
+    const { search, visibility, maxTrustLevel: max_trust_level } = filter;
+    return pages(this.#gateway, "/api/datasets", "datasets", { search, visibility, max_trust_level });
   }
 
   /** Files in manifest order. */
-  async *files(reference: string): AsyncGenerator<DatasetFile> {
-    for (let cursor: string | undefined; ;) {
-      const page: { files: DatasetFile[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `${path("api", "datasets", reference, "files")}${query({ cursor, limit: 1000 })}`,
-      );
-      yield* page.files;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  files(reference: string): AsyncGenerator<DatasetFile> {
+    return pages(this.#gateway, path("api", "datasets", reference, "files"), "files", { limit: 1000 });
   }
 
   /** Deletes one version: of a name the newest. */
@@ -201,16 +187,8 @@ export class Datasets {
   }
 
   /** Tokens that the caller may revoke, newest first: all, or those of one dataset version. */
-  async *tokens(reference?: string): AsyncGenerator<ListedToken> {
-    for (let cursor: string | undefined; ;) {
-      const page: { tokens: ListedToken[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `/api/tokens${query({ dataset: reference, cursor })}`,
-      );
-      yield* page.tokens;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  tokens(reference?: string): AsyncGenerator<ListedToken> {
+    return pages(this.#gateway, "/api/tokens", "tokens", { dataset: reference });
   }
 
   async revokeToken(id: string): Promise<void> {

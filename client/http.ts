@@ -27,9 +27,15 @@ export interface CallOptions {
   /** Proves this key along with the API key, as registering a training node needs. */
   readonly proofKey?: KeyPair;
   readonly signal?: AbortSignal | undefined;
-  /** Whether making the call twice does no harm. Defaults to true for all but POST. */
+  /**
+   * Whether making the call twice does no harm by itself. Defaults to true for all but POST; one that is not goes with
+   * an `Idempotency-Key`, under which the gateway lets it take effect once.
+   */
   readonly idempotent?: boolean;
 }
+
+/** docs: `/openapi.json`, where every POST names it. */
+const IDEMPOTENCY_HEADER = "Idempotency-Key";
 
 const CODE_OF_STATUS: Record<number, ErrorCode> = {
   400: "invalid_argument",
@@ -146,29 +152,32 @@ export class Gateway {
     };
   }
 
-  /** Like `send`, made again after passing failures where that does no harm. */
+  /** Like `send`, made again after passing failures. What must not happen twice takes effect once: see `idempotent`. */
   call(method: string, route: string, options: CallOptions = {}): Promise<Response> {
-    return this.#made(method, options, () => this.send(method, route, options));
+    return this.#made(method, options, (each) => this.send(method, route, each));
   }
 
   /** The answer's JSON body, of the shape that the OpenAPI description gives for the route. */
   json<T>(method: string, route: string, options: CallOptions = {}): Promise<T> {
-    return this.#made(method, options, async () =>
-      whole(await this.send(method, route, options), (body) => body.json() as Promise<T>, options.signal),
+    return this.#made(method, options, async (each) =>
+      whole(await this.send(method, route, each), (body) => body.json() as Promise<T>, options.signal),
     );
   }
 
   /** The answer's body as it came. */
   bytes(method: string, route: string, options: CallOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#made(method, options, async () => {
-      const response = await this.send(method, route, options);
+    return this.#made(method, options, async (each) => {
+      const response = await this.send(method, route, each);
       return new Uint8Array(await whole(response, (body) => body.arrayBuffer(), options.signal));
     });
   }
 
-  #made<T>(method: string, options: CallOptions, attempt: () => Promise<T>): Promise<T> {
-    if (!(options.idempotent ?? method !== "POST")) return attempt();
-    return retrying(attempt, this.retry, options.signal);
+  #made<T>(method: string, options: CallOptions, attempt: (options: CallOptions) => Promise<T>): Promise<T> {
+    if (options.idempotent ?? method !== "POST")
+      return retrying(() => attempt(options), this.retry, options.signal);
+    const headers = { ...options.headers, [IDEMPOTENCY_HEADER]: crypto.randomUUID() };
+    const once = (): Promise<T> => attempt({ ...options, headers }).catch(asUnfinished);
+    return retrying(once, this.retry, options.signal);
   }
 }
 
@@ -176,6 +185,13 @@ export class Gateway {
 function parseUrl(gateway: string): URL {
   if (URL.canParse(gateway)) return new URL(gateway);
   throw invalidArgument("gateway", `must be a URL such as https://data.example.com, not ${gateway}.`);
+}
+
+/** A try whose first one still runs is a passing failure. @throws DataStreamError */
+function asUnfinished(thrown: unknown): never {
+  const error = DataStreamError.from(thrown);
+  if (error.code !== "aborted" || error.details["field"] !== IDEMPOTENCY_HEADER) throw error;
+  throw new DataStreamError("unavailable", error.message, { details: error.details, cause: error });
 }
 
 /** @throws DataStreamError `unavailable` when the body breaks off. */
@@ -192,11 +208,12 @@ async function whole<T>(
   }
 }
 
-/** Whether a token names a key that its holder has to prove. It is only read here: the gateway verifies it. */
+/** Whether a token names a key that its holder has to prove (DPoP), not a certificate. It is only read here: the gateway verifies it. */
 function isBound(token: string): boolean {
   try {
     const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    return "cnf" in (JSON.parse(atob(payload)) as object);
+    const { cnf } = JSON.parse(atob(payload)) as { readonly cnf?: { readonly jkt?: unknown } };
+    return cnf?.jkt !== undefined;
   } catch {
     return false;
   }

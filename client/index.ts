@@ -32,3 +32,4 @@ export type { VerifiedDataset } from "./stream/dataset.ts";
 export { readReceipt, verifyReceipt } from "./receipts.ts";
 export type { ReceiptEvidence, VerifiedReceipt } from "../core/stream/receipt-verify.ts";
 export type { AttestorList } from "./attestors.ts";
+export type { ApiKey, NewApiKey, Role, User } from "./users.ts";

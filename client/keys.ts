@@ -10,7 +10,8 @@ import type { KeyPair } from "../core/trust/ed25519.ts";
 import { type KeyChallenge, signKeyProof } from "../core/trust/key-proof.ts";
 import type { KnownKey } from "../core/trust/known-keys.ts";
 import type { Dataset } from "./datasets.ts";
-import { path, query, type Gateway } from "./http.ts";
+import { path, type Gateway } from "./http.ts";
+import { pages } from "./pages.ts";
 
 /** A registered key; the public key is hexadecimal. */
 export interface SigningKey {
@@ -39,6 +40,8 @@ export interface Evidence {
   readonly created_by: string | null;
   readonly created_at: string;
   readonly expires_at: string | null;
+  /** When an attestation was taken back. */
+  readonly withdrawn_at: string | null;
   readonly trust_level: number;
   readonly trust: string;
 }
@@ -64,7 +67,7 @@ export class Keys {
 
   /** Oldest first, revoked ones included. */
   list(): AsyncGenerator<SigningKey> {
-    return this.#pages("/api/keys", "keys");
+    return pages(this.#gateway, "/api/keys", "keys");
   }
 
   /** For good. */
@@ -73,7 +76,7 @@ export class Keys {
   }
 
   known(scope: KnownKeyScope = "own"): AsyncGenerator<KnownKeyEntry> {
-    return this.#pages(KNOWN_KEYS[scope], "known_keys");
+    return pages(this.#gateway, KNOWN_KEYS[scope], "known_keys");
   }
 
   addKnown(
@@ -96,17 +99,7 @@ export class Keys {
 
   /** Oldest first, also what does not count for the caller. */
   evidence(reference: string): AsyncGenerator<Evidence> {
-    return this.#pages(path("api", "datasets", reference, "evidence"), "evidence");
-  }
-
-  async *#pages<T>(route: string, member: string): AsyncGenerator<T> {
-    for (let cursor: string | undefined; ;) {
-      const page = await this.#gateway.json<Record<string, unknown>>("GET", `${route}${query({ cursor })}`);
-      yield* page[member] as T[];
-      const next = page["next_cursor"] as string | null | undefined;
-      if (!next) return;
-      cursor = next;
-    }
+    return pages(this.#gateway, path("api", "datasets", reference, "evidence"), "evidence");
   }
 }
 

@@ -1,5 +1,6 @@
 import type { KeyPair } from "../core/trust/ed25519.ts";
-import { path, query, type Gateway } from "./http.ts";
+import { path, type Gateway } from "./http.ts";
+import { pages } from "./pages.ts";
 
 export interface TrainingNode {
   readonly id: string;
@@ -31,16 +32,8 @@ export class Nodes {
   }
 
   /** Newest first, revoked ones included. */
-  async *list(): AsyncGenerator<TrainingNode> {
-    for (let cursor: string | undefined; ;) {
-      const page: { nodes: TrainingNode[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `/api/training-nodes${query({ cursor })}`,
-      );
-      yield* page.nodes;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  list(): AsyncGenerator<TrainingNode> {
+    return pages(this.#gateway, "/api/training-nodes", "nodes");
   }
 
   /** For good; tokens that are bound to it end. */

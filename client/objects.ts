@@ -1,4 +1,5 @@
-import { path, query, type Gateway } from "./http.ts";
+import { path, type Gateway } from "./http.ts";
+import { all, pages } from "./pages.ts";
 
 export interface StoredObject {
   readonly bucket: string;
@@ -44,30 +45,13 @@ export class Objects {
   }
 
   /** All buckets of the user, by name. */
-  async buckets(): Promise<readonly Bucket[]> {
-    const all: Bucket[] = [];
-    for (let cursor: string | undefined; ;) {
-      const page: { buckets: Bucket[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `/api/buckets${query({ cursor })}`,
-      );
-      all.push(...page.buckets);
-      if (!page.next_cursor) return all;
-      cursor = page.next_cursor;
-    }
+  buckets(): Promise<readonly Bucket[]> {
+    return all(pages(this.#gateway, "/api/buckets", "buckets"));
   }
 
   /** Objects whose key begins with `prefix`, in byte order of their keys. */
-  async *list(bucket: string, prefix = ""): AsyncGenerator<StoredObject> {
-    for (let cursor: string | undefined; ;) {
-      const page: { objects: StoredObject[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `/api/objects${query({ bucket, prefix, cursor, limit: 1000 })}`,
-      );
-      yield* page.objects;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  list(bucket: string, prefix = ""): AsyncGenerator<StoredObject> {
+    return pages(this.#gateway, "/api/objects", "objects", { bucket, prefix, limit: 1000 });
   }
 
   /** The object's bytes, verified by the gateway as they are read. */

@@ -1,6 +1,7 @@
 import type { CreateDataset } from "./datasets.ts";
 import { type JobOptions, waitForJob } from "./jobs.ts";
-import { path, query, type Gateway } from "./http.ts";
+import { path, type Gateway } from "./http.ts";
+import { pages } from "./pages.ts";
 
 /** An entry of the public registry: one form in which a dataset was published. */
 export interface PublicDataset {
@@ -55,16 +56,8 @@ export class PublicRegistry {
     this.#gateway = gateway;
   }
 
-  async *list(options: { search?: string } = {}): AsyncGenerator<PublicDataset> {
-    for (let cursor: string | undefined; ;) {
-      const page: { public_datasets: PublicDataset[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `/api/public-datasets${query({ search: options.search, cursor })}`,
-      );
-      yield* page.public_datasets;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  list({ search }: { search?: string } = {}): AsyncGenerator<PublicDataset> {
+    return pages(this.#gateway, "/api/public-datasets", "public_datasets", { search });
   }
 
   get(reference: string): Promise<PublicDatasetWithFiles> {

@@ -1,4 +1,5 @@
-import { path, query, type Gateway } from "./http.ts";
+import { path, type Gateway } from "./http.ts";
+import { pages } from "./pages.ts";
 
 export type SharePermission = "read" | "stream" | "reshare";
 
@@ -14,7 +15,7 @@ export interface Share {
 }
 
 export interface ShareOptions {
-  /** Name or id of whom to share with. */
+  /** Name, id, or e-mail address of whom to share with: an address counts once its user verified it. */
   readonly user: string;
   readonly permissions: readonly SharePermission[];
   /** Default: as long as one's own access. */
@@ -39,16 +40,8 @@ export class Shares {
   }
 
   /** Those that the caller holds, gave, or that hang on one of these, page by page. */
-  async *list(reference: string): AsyncGenerator<Share> {
-    for (let cursor: string | undefined; ;) {
-      const page: { shares: Share[]; next_cursor: string | null } = await this.#gateway.json(
-        "GET",
-        `${path("api", "datasets", reference, "shares")}${query({ cursor })}`,
-      );
-      yield* page.shares;
-      if (!page.next_cursor) return;
-      cursor = page.next_cursor;
-    }
+  list(reference: string): AsyncGenerator<Share> {
+    return pages(this.#gateway, path("api", "datasets", reference, "shares"), "shares");
   }
 
   /** Ends it, with every token and share made through it. */

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { DataStreamClient } from "../client/client.ts";
+import type { DataStreamClient, OpenedStream } from "../client/client.ts";
 import type { StreamOptions } from "../client/stream/options.ts";
 import type { BatchSource } from "../client/stream/source.ts";
 import { parseProcessing } from "../core/augment/processing.ts";
@@ -67,10 +67,12 @@ export async function* streamTensors(
   if (!Number.isInteger(slots) || slots < 2)
     throw invalidArgument("slots", "must be a whole number of at least 2.");
   const workers = options.workers ?? borrowWorkers();
+  let stream: OpenedStream | undefined;
   let pipeline: Pipeline | undefined;
   try {
+    stream = await client.openStream(options);
     pipeline = await Pipeline.open({
-      context: await client.openStream(options),
+      context: stream,
       stream: options,
       source: options.source ?? socketSource(),
       workers,
@@ -89,6 +91,7 @@ export async function* streamTensors(
     await pipeline.acknowledged();
   } finally {
     await pipeline?.close();
+    await stream?.close();
     if (options.workers === undefined) await returnWorkers();
   }
 }

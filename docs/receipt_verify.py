@@ -1,99 +1,67 @@
-"""Verifies the receipt of a stream as docs/formats/receipt-v1.md says: without the data, without a gateway.
-
-    pip install blake3 cryptography
-    python3 receipt_verify.py receipt.json jwks.json manifest [view.json]
-
-jwks.json is the gateway's /.well-known/jwks.json, from where you trust it; manifest is the dataset's as it is served;
-view.json, for a stream with a filter, lists the indices of the files that the filter selects, and its hash decides.
-"""
+"""Verifies a receipt as docs/formats/receipt-v1.md says, without data or gateway: pip install blake3 cryptography
+python3 receipt_verify.py receipt.json jwks.json manifest [view.json: the indices that the stream's filter selects]"""
 import base64, hashlib, json, struct, sys
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-def derive(context, data):
-    return blake3(data, derive_key_context="cyxcloud-datastream 2026-11 " + context).digest()
+def check(holds, what): holds or sys.exit("refused: " + what)
+def derive(what, data): return blake3(data, derive_key_context="cyxcloud-datastream 2026-11 " + what).digest()
+def canonical(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
-def canonical(value):  # RFC 8785, for what receipts hold: ASCII keys, integers, text
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+envelope, jwks, *view = (json.load(open(name, encoding="utf-8")) for name in sys.argv[1:3] + sys.argv[4:])
+kind, payload = "application/vnd.cyxcloud.stream-receipt.v1+json", base64.b64decode(envelope["payload"])
+[signed] = envelope["signatures"]
+[key] = (key["x"] for key in jwks["keys"] if key["kid"] == signed["keyid"] and key["crv"] == "Ed25519")
+message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key + "=")).verify(base64.b64decode(signed["sig"]), message)
+receipt, manifest = json.loads(payload), open(sys.argv[3], "rb").read()
+p, count, segments = (receipt[name] for name in ("parameters", "item_count", "segments"))
+block, lanes, width = (p[name] or 0 for name in ("block_size", "lanes", "blocks_per_group"))
+files = view[0] if p["filter"] else range(struct.unpack_from("<Q", manifest, 8)[0])  # manifest-v1.md
+selected = derive("view v1", struct.pack("<%dI" % len(files), *files)).hex() if p["filter"] else None
+check((envelope["payloadType"], receipt["format"]) == (kind, 1) and canonical(receipt) == payload, "its form")
+check((blake3(manifest).hexdigest(), len(files), selected) == (p["content_hash"], count, p["view_hash"]), "other files")
 
-def permute(p, purpose, index, n, x):  # order-v1.md
-    mode = (2, *(p[k] for k in ("block_size", "lanes", "blocks_per_group"))) if p["lanes"] else (1, 0, 0, 0)
-    seed = struct.pack("<QQII", int(p["seed"]) % 2**64, p["epoch"], mode[0], purpose)
-    seed += struct.pack("<QIIIQ", p["count"], *mode[1:], index)
-    digest = hashlib.sha256(b"cyxcloud/order/1" + bytes.fromhex(p["content_hash"]) + seed).digest()
-    h = next(h for h in range(17) if 4**h >= n)
-    while True:
-        left, right = x >> h, x % 2**h
-        for key in struct.unpack("<6I", digest[:24]):
-            f = right ^ key
-            f = (f ^ f >> 16) * 0x85EBCA6B % 2**32
-            f = (f ^ f >> 13) * 0xC2B2AE35 % 2**32
-            left, right = right, left ^ (f ^ f >> 16) % 2**h
-        x = left << h | right
-        if x < n:
-            return x
+def permute(epoch, purpose, index, n, x):  # order-v1.md: a keyed Feistel network, walked until it is below n
+    seed = int(p["seed"]) % 2**64, epoch, 2 if lanes else 1, purpose, count, block, lanes, width, index
+    seed = b"cyxcloud/order/1" + bytes.fromhex(p["content_hash"]) + struct.pack("<QQIIQIIIQ", *seed)
+    left, right = divmod(x, 2 ** (half := ((n - 1).bit_length() + 1) // 2))
+    for f in struct.unpack("<6I", hashlib.sha256(seed).digest()[:24]):
+        f = ((f ^ right) ^ (f ^ right) >> 16) * 0x85EBCA6B % 2**32
+        f = (f ^ f >> 13) * 0xC2B2AE35 % 2**32
+        left, right = right, left ^ (f ^ f >> 16) % 2**half
+    x = left << half | right
+    return x if x < n else permute(epoch, purpose, index, n, x)
 
-def item_at(p, x):
-    if p["mode"] != "block":
-        return x if p["mode"] == "sequential" else permute(p, 0, 0, p["count"], x)
-    b, l, w = p["block_size"], p["lanes"], p["blocks_per_group"]
-    blocks = p["count"] // b
-    grouped = blocks - blocks % (l * w)
-    block, at, tail = None, x - grouped * b, p["count"] - grouped * b
-    if at < 0:  # lane x % l, its group, and where the item of the lane stands there
-        group, q = divmod(x // l, w * b)
-        s = permute(p, 2, group * l + x % l, w * b, q)
-        block, at = (group * w + s // b) * l + x % l, s
-    elif (at := permute(p, 3, 0, tail, at)) < (blocks - grouped) * b:
-        block = grouped + at // b
-    return grouped * b + at if block is None else permute(p, 1, 0, blocks, block) * b + at % b
+def item_at(epoch, x):
+    if not lanes: return permute(epoch, 0, 0, count, x) if p["mode"] == "full" else x
+    y, group = x // lanes, width * block
+    tail, whole = count - count % (group * lanes), count - count % block
+    if x < tail:  # the lane's item y, whose group is shuffled
+        y += permute(epoch, 2, y // group * lanes + x % lanes, group, y % group) - y % group
+        x = (y // block * lanes + x % lanes) * block + y % block
+    else: x = tail + permute(epoch, 3, 0, count - tail, x - tail)
+    return permute(epoch, 1, 0, whole // block, x // block) * block + x % block if x < whole else x
 
-def main(receipt_file, jwks_file, manifest_file, view_file=None):
-    envelope, jwks = (json.load(open(name, encoding="utf-8")) for name in (receipt_file, jwks_file))
-    kind, payload, [signed] = envelope["payloadType"], base64.b64decode(envelope["payload"]), envelope["signatures"]
-    assert kind == "application/vnd.cyxcloud.stream-receipt.v1+json", "not a receipt"
-    [key] = [key["x"] for key in jwks["keys"] if key["kid"] == signed["keyid"] and key["crv"] == "Ed25519"]
-    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
-    Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key + "=")).verify(base64.b64decode(signed["sig"]), message)
-    receipt, manifest = json.loads(payload), open(manifest_file, "rb").read()
-    parameters, count, segments = receipt["parameters"], receipt["item_count"], receipt["segments"]
-    assert receipt["format"] == 1 and canonical(receipt) == payload, "not canonical"
-    assert blake3(manifest).hexdigest() == parameters["content_hash"], "another manifest"
-    files = struct.unpack_from("<Q", manifest, 8)[0]  # manifest-v1.md: the hash of file i is at 80 + 48 * i
-    view = json.load(open(view_file)) if parameters["filter"] else range(files)
-    selected = derive("view v1", struct.pack("<%dI" % len(view), *view)).hex() if parameters["filter"] else None
-    assert count == len(view) and selected == parameters["view_hash"], "another view"
-    b, tail = parameters["batch_size"], parameters["tail"]
-    for s in segments:  # transcript-v1.md
-        place = {name: s[name] for name in ("epoch", "rank", "world_size", "start_index")}
-        start, step = s["start_index"], b * s["world_size"]
-        order = {**parameters, "epoch": s["epoch"], "count": count}
-        head, heads = derive("transcript v1 start", canonical({"parameters": parameters, **place})), [None]
-        for i in range(s["prepared_batches"]):
-            first = start + i * step
-            assert first < count and (tail != "drop_last" or first + step <= count), "batches past the end"
-            batch = [x for x in range(first + s["rank"], first + step, s["world_size"]) if x < count or tail == "pad"]
-            items = [view[item_at(order, x % count)] for x in batch]
-            assert s["rank"] < s["world_size"] and items, "batches past the end"
-            each = (struct.pack("<Q", j) + manifest[80 + 48 * j : 112 + 48 * j] for j in items)
-            head = derive("transcript v1 step", head + struct.pack("<QI", i, len(items)) + b"".join(each))
-            heads.append(head.hex())
-        standing = 0
-        for lease, ack in ((each["lease"], each["acknowledgement"]) for each in s["leases"] if each["acknowledgement"]):
-            assert ack["head"] == heads[ack["batches"]], "another transcript"
-            undone = [(t["first_batch"], t["lease"]) for t in s["leases"] if t["lease"] > lease]
-            for t in segments:  # a later world that began this epoch anew
-                if t["epoch"] == s["epoch"] and t["generation"] > s["generation"] and t["start_index"] < count:
-                    undone.append((max(0, (t["start_index"] - start) // step), min(e["lease"] for e in t["leases"])))
-            void = min((u for u in undone if u[0] < ack["batches"]), default=None)
-            assert ack["void"] == (void and {"from_batch": void[0], "by_lease": void[1]}), "void acknowledgements"
-            standing = max(standing, void[0] if void else ack["batches"])
-        assert (s["prepared_head"], s["acknowledged_head"]) == (heads[-1], heads[standing]), "another transcript"
-        assert s["acknowledged_batches"] == standing, "acknowledged_batches"
-        print(json.dumps({**place, "acknowledged_batches": standing, "head": heads[standing]}))
-
-if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except Exception as error:  # whatever it is, the receipt is not verified
-        sys.exit("refused: %s %s" % (type(error).__name__, error))
+for s in segments:  # transcript-v1.md
+    place = {name: s[name] for name in ("epoch", "rank", "world_size", "start_index")}
+    start, world, step = s["start_index"], s["world_size"], p["batch_size"] * s["world_size"]
+    head, heads, standing = derive("transcript v1 start", canonical({"parameters": p, **place})), {0: None}, 0
+    for i, first in enumerate(range(start, start + s["prepared_batches"] * step, step)):
+        batch = [x for x in range(first + s["rank"], first + step, world) if x < count or p["tail"] == "pad"]
+        check(batch and s["rank"] < world and first + (step if p["tail"] == "drop_last" else 1) <= count, "past end")
+        items = (files[item_at(s["epoch"], x % count)] for x in batch)
+        records = b"".join(struct.pack("<Q", j) + manifest[80 + 48 * j : 112 + 48 * j] for j in items)
+        head = derive("transcript v1 step", head + struct.pack("<QI", i, len(batch)) + records)
+        heads[i + 1] = head.hex()
+    again = [(max(0, (t["start_index"] - start) // step), t["leases"][0]["lease"]) for t in segments if
+             t["epoch"] == s["epoch"] and t["generation"] > s["generation"] and t["start_index"] < count]
+    again += ((t["first_batch"], t["lease"]) for t in s["leases"])
+    for lease, ack in ((t["lease"], t["acknowledgement"]) for t in s["leases"] if t["acknowledgement"]):
+        stands, by = min([(ack["batches"], 0), *(since for since in again if since[1] > lease)])
+        check(ack["void"] == ({"from_batch": stands, "by_lease": by} if by else None), "void acknowledgements")
+        check(ack["head"] == heads[ack["batches"]], "another transcript")
+        standing = max(standing, stands)
+    check(s["prepared_head"] == heads[s["prepared_batches"]], "another transcript")
+    check([s["acknowledged_batches"], s["acknowledged_head"]] == [standing, heads[standing]], "what is acknowledged")
+    print(json.dumps({**place, "acknowledged_batches": standing, "head": heads[standing]}))

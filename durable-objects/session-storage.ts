@@ -31,7 +31,8 @@ const TABLES = `
   CREATE TABLE IF NOT EXISTS lease_records (
     lease INTEGER PRIMARY KEY, generation INTEGER NOT NULL, epoch INTEGER NOT NULL, rank INTEGER NOT NULL,
     first_batch INTEGER NOT NULL, token_id TEXT NOT NULL, node_id TEXT, attached_at INTEGER NOT NULL,
-    acknowledged INTEGER, acknowledged_at INTEGER, consumer_key BLOB, consumer_signature BLOB
+    acknowledged INTEGER, acknowledged_at INTEGER, consumer_key BLOB, consumer_signature BLOB,
+    consumer_node TEXT
   );
   CREATE TABLE IF NOT EXISTS generations (number INTEGER PRIMARY KEY, world_size INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS epoch_starts (
@@ -61,11 +62,17 @@ type Row = Record<string, SqlStorageValue>;
 export class SqliteSessionRecords implements SessionRecords {
   readonly #sql: SqlStorage;
 
+  /** Reads and writes nothing by itself: before anything else, `exist` or `createTables`. */
   constructor(sql: SqlStorage) {
     this.#sql = sql;
-    this.createTables();
   }
 
+  /** Whether there is anything to read. */
+  exist(): boolean {
+    return this.#first("SELECT 1 AS one FROM sqlite_master WHERE name = 'lease_records'") !== undefined;
+  }
+
+  /** Has no effect on those that exist. */
   createTables(): void {
     this.#sql.exec(TABLES);
   }
@@ -127,12 +134,13 @@ export class SqliteSessionRecords implements SessionRecords {
 
   acknowledgeLease(lease: number, { batches, at, consumer }: LeaseAcknowledgement): void {
     this.#sql.exec(
-      `UPDATE lease_records SET acknowledged = ?, acknowledged_at = ?, consumer_key = ?, consumer_signature = ?
-        WHERE lease = ?`,
+      `UPDATE lease_records SET acknowledged = ?, acknowledged_at = ?, consumer_key = ?, consumer_signature = ?,
+        consumer_node = ? WHERE lease = ?`,
       batches,
       at,
       consumer === undefined ? null : consumer.publicKey.slice().buffer,
       consumer === undefined ? null : consumer.signature.slice().buffer,
+      consumer === undefined ? null : consumer.nodeId,
       lease,
     );
   }
@@ -319,6 +327,7 @@ function toLease(row: Row): LeaseRecord {
           consumer: {
             publicKey: new Uint8Array(row.consumer_key as ArrayBuffer),
             signature: new Uint8Array(row.consumer_signature as ArrayBuffer),
+            nodeId: row.consumer_node as string | null,
           },
         }),
       },

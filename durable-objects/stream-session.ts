@@ -42,6 +42,7 @@ export abstract class StreamSessionObject<Env = Cloudflare.Env> extends DurableO
   /** Keeps a receipt where it outlives the session. Keeping a later one of the same session replaces it. */
   protected abstract keepReceipt(receipt: SessionReceipt): Promise<void>;
 
+  /** The first creates the session, if it succeeds; whatever else names a session that nobody attached to leaves none. */
   async attach(request: AttachRequest): Promise<Outcome<Attachment>> {
     const outcome = this.#run(() => attach(this.#records, request));
     if (outcome.ok) await this.ctx.storage.setAlarm(Date.now() + this.idleMs);
@@ -68,6 +69,7 @@ export abstract class StreamSessionObject<Env = Cloudflare.Env> extends DurableO
 
   override async alarm(): Promise<void> {
     const { storage } = this.ctx;
+    if (!this.#records.exist() || this.#records.leaseCount() === 0) return storage.deleteAll();
     // Acknowledgements set no alarm of their own.
     const idleAt = (this.#records.lastUsedAt() ?? 0) + this.idleMs;
     if (Date.now() < idleAt) return storage.setAlarm(idleAt);
@@ -81,17 +83,22 @@ export abstract class StreamSessionObject<Env = Cloudflare.Env> extends DurableO
     // Somebody came while the receipt was kept: the session lives on.
     if (this.#changes !== changes) return storage.setAlarm(Date.now() + this.idleMs);
     await storage.deleteAll();
-    this.#records.createTables();
   }
 
   #receipt(): SessionReceipt | undefined {
-    return this.#records.leaseCount() === 0 ? undefined : sessionReceipt(this.#records, RECEIPT_MAX_LEASES);
+    if (!this.#records.exist() || this.#records.leaseCount() === 0) return undefined;
+    return sessionReceipt(this.#records, RECEIPT_MAX_LEASES);
   }
 
+  /** A transition that throws changes nothing, so that one on an unknown session takes its tables back with it. */
   #run<T>(transition: () => T): Outcome<T> {
     this.#changes++;
     try {
-      return { ok: true, value: this.ctx.storage.transactionSync(transition) };
+      const value = this.ctx.storage.transactionSync(() => {
+        if (!this.#records.exist()) this.#records.createTables();
+        return transition();
+      });
+      return { ok: true, value };
     } catch (thrown) {
       if (!(thrown instanceof DataStreamError)) throw thrown;
       const { code, message, details } = thrown;

@@ -5,7 +5,7 @@
  * the same code and the same words. So access comes before any other property of the dataset is looked at.
  */
 import { type Action, type Scope, tokenMay, userMay } from "../core/access/scopes.ts";
-import type { TokenClaims } from "../core/access/token-claims.ts";
+import type { Confirmation, TokenClaims } from "../core/access/token-claims.ts";
 import { equalBytes } from "../core/bytes.ts";
 import { type DatasetReference, parseDatasetReference } from "../core/dataset/name.ts";
 import { trustFor } from "../core/access/trust.ts";
@@ -15,6 +15,7 @@ import type { Clock, Sql } from "../core/ports.ts";
 import { type DatasetRow, findDataset } from "../catalog/datasets.ts";
 import { findLiveToken, type LiveToken } from "../catalog/tokens.ts";
 import { authenticate, isApiKey, tokenCredential, unauthenticated } from "./auth.ts";
+import type { Scheme } from "./challenge.ts";
 import { type IncomingRequest, type Presentation, presentationOf } from "./presentation.ts";
 import { type ProofLedger, provePossession } from "./proofs.ts";
 import { invalidToken, tokenHash, type TokenSigner } from "./tokens.ts";
@@ -45,6 +46,8 @@ export interface Access {
         readonly expiresAt: Date;
         /** The training node that it is bound to, and that proved itself. */
         readonly nodeId: string | null;
+        /** What that node proved. */
+        readonly confirmation: Confirmation | undefined;
       }
     | undefined;
 }
@@ -57,6 +60,8 @@ export interface StreamAccess {
   readonly tokenId: string;
   /** The training node that the token is bound to, and that proved itself. */
   readonly nodeId: string | null;
+  /** What that node proved. */
+  readonly confirmation: Confirmation | undefined;
   readonly expiresAt: Date;
   readonly trustLevel: TrustLevel;
   /** What the caller accepts; it has to hold for as long as the stream runs. */
@@ -123,25 +128,27 @@ export async function authorizeStream(
   const wanted = parseDatasetReference(request.datasetRef);
   const { dataset, userId, trustLevel, token } = await authorizeToken(deps, request, wanted, "stream");
   gate(trustLevel, maxTrustLevel);
-  const { id: tokenId, nodeId, expiresAt } = token;
-  return { dataset, issuedBy: userId, tokenId, nodeId, expiresAt, trustLevel, maxTrustLevel };
+  const { id: tokenId, nodeId, confirmation, expiresAt } = token;
+  return { dataset, issuedBy: userId, tokenId, nodeId, confirmation, expiresAt, trustLevel, maxTrustLevel };
 }
 
 /**
  * A token that is signed, unexpired, unrevoked, and whose issuer still has access to its dataset. NOT checked: that
  * its holder is the training node that it is bound to.
+ * @param scheme as which the token came.
  * @throws `unauthenticated` for anything else, in one form of words; a lost share is told as `permission_denied`.
  */
 export async function inspectToken(
   deps: AccessDeps,
   token: string,
+  scheme?: Scheme,
 ): Promise<LiveToken & Pick<TokenClaims, "confirmation">> {
-  const claims = await deps.tokens.verify(token, deps.clock.now());
+  const claims = await deps.tokens.verify(token, deps.clock.now(), scheme);
   const live = await findLiveToken(deps.sql, await tokenHash(token));
   if (live === undefined || live.id !== claims.id || live.dataset.id !== claims.datasetId)
-    throw invalidToken();
+    throw invalidToken(scheme);
   const { confirmation } = claims;
-  if ((confirmation === undefined) !== (live.nodeId === null)) throw invalidToken();
+  if ((confirmation === undefined) !== (live.nodeId === null)) throw invalidToken(scheme);
   if (!userMay("describe", live.standing)) throw notOpened();
   return { ...live, ...(confirmation && { confirmation }) };
 }
@@ -152,16 +159,16 @@ async function authorizeToken(
   wanted: DatasetReference,
   action: Action,
 ): Promise<Access & { readonly token: NonNullable<Access["token"]> }> {
-  const live = await inspectToken(deps, token);
-  const { id, dataset, standing, issuedBy, scopes, expiresAt, nodeId } = live;
-  await provePossession(deps, token, live.confirmation, presentation);
+  const live = await inspectToken(deps, token, presentation.scheme);
+  const { id, dataset, standing, issuedBy, scopes, expiresAt, nodeId, confirmation } = live;
+  await provePossession(deps, token, confirmation, presentation);
   if (!isMeant(wanted, dataset)) throw notOpened();
   if (!tokenMay(action, scopes) || !userMay(action, standing)) throw notPermitted(action);
   return {
     dataset,
     userId: issuedBy,
     trustLevel: trustFor(dataset, issuedBy).effective,
-    token: { id, scopes, expiresAt, nodeId },
+    token: { id, scopes, expiresAt, nodeId, confirmation },
   };
 }
 

@@ -20,6 +20,7 @@ import type { StorageNodes } from "../storage/nodes.ts";
 import { R2ShardStore } from "../storage/r2-shard-store.ts";
 import { type Env, STORAGE_NODE_BINDINGS } from "./env.ts";
 import { createLog, type Log } from "./log.ts";
+import { cloudflareMailer, type Mailer } from "./mailer.ts";
 import { neonSql } from "./neon.ts";
 import { durableProofLedger } from "./proof-ledger.ts";
 import type { ProofLedger } from "./proofs.ts";
@@ -86,8 +87,19 @@ export async function depsFrom(env: Env): Promise<Deps> {
 }
 
 /** What signing in needs beside the database. */
-export function signInFrom(env: Env, { sql }: Deps): SignInDeps {
-  return { sql, secret: env.SIGNING_KEYS, signUpIsOpen: env.SIGN_UP === "open" };
+export function signInFrom(env: Env, { sql, log, config }: Deps): SignInDeps {
+  return {
+    sql,
+    log,
+    secret: env.SIGNING_KEYS,
+    signUpIsOpen: env.SIGN_UP === "open",
+    gatewayUrl: config.issuer,
+    mailer: mailerFrom(env),
+  };
+}
+
+function mailerFrom({ MAIL, MAIL_FROM }: Env): Mailer | undefined {
+  return MAIL === undefined || !MAIL_FROM ? undefined : cloudflareMailer(MAIL, MAIL_FROM);
 }
 
 function baseFrom(env: Env): Isolate["base"] {

@@ -20,6 +20,9 @@ export interface Env
   readonly NEON_LOCAL?: string;
   /** `open` lets strangers create an account for themselves; else administrators create users. */
   readonly SIGN_UP?: string;
+  /** Sends mail from `MAIL_FROM`; without both, administrators verify addresses. */
+  readonly MAIL?: SendEmail;
+  readonly MAIL_FROM?: string;
   /** Overrides of core/limits.ts, for tests: positive integers. */
   readonly INVOCATION_SUBREQUESTS?: string;
   readonly GC_GRACE_MS?: string;

@@ -1,14 +1,15 @@
-/** What the scheduled handler does: rewrite damaged shards, collect garbage, remove rows of deleted datasets. */
+/** What the scheduled handler does: look for damaged shards and rewrite them, collect garbage, remove rows of deleted datasets. */
 import { pruneRequests } from "../catalog/idempotency.ts";
 import { pruneSessions } from "../catalog/sign-in.ts";
 import { DataStreamError } from "../core/errors.ts";
-import { MAINTENANCE_MS, MAINTENANCE_STEP_SHARDS, PRUNE_MAX_ROWS } from "../core/limits.ts";
+import { MAINTENANCE_MS, MAINTENANCE_STEP_SHARDS, PRUNE_MAX_ROWS, SCRUB_SCHEDULES } from "../core/limits.ts";
 import { collectGarbage, type GarbageReport } from "../storage/collect-garbage.ts";
 import { drainRepairs } from "../storage/repair.ts";
 import { sweepDatasets } from "./dataset-work.ts";
 import type { Deps } from "./deps.ts";
 import type { Invocation } from "./invocation.ts";
 import { errorFields, type LogFields } from "./log.ts";
+import { scrubOnSchedule } from "./scrub.ts";
 
 /**
  * Each kind of work goes on for a bounded time, and begins whatever became of the others; the next run continues.
@@ -24,6 +25,8 @@ export async function maintain(deps: Deps, invocation: Invocation): Promise<void
       deps.log.error(name, errorFields(error));
     }
   };
+  for (const depth of ["size", "hash"] as const)
+    await attempt(`scrub_${depth}`, () => scrub(deps, invocation, depth));
   await attempt("repair", () => repair(deps, invocation));
   await attempt("collect_garbage", () => collect(deps, invocation));
   await attempt("sweep_datasets", async () => {
@@ -37,6 +40,15 @@ export async function maintain(deps: Deps, invocation: Invocation): Promise<void
     pruned_rows: await pruneSessions(deps.sql, PRUNE_MAX_ROWS),
   }));
   if (failed.length > 0) throw new DataStreamError("internal", `Maintenance failed: ${failed.join(", ")}.`);
+}
+
+async function scrub(
+  { sql, clock }: Deps,
+  { repairs }: Invocation,
+  depth: "size" | "hash",
+): Promise<LogFields> {
+  const endsAt = clock.now() + MAINTENANCE_MS;
+  return { ...(await scrubOnSchedule({ sql, clock, repairs }, depth, SCRUB_SCHEDULES[depth], endsAt)) };
 }
 
 async function repair(deps: Deps, { repairs }: Invocation): Promise<LogFields> {

@@ -1,4 +1,5 @@
 /** What comes with an access token and may prove that its holder is the training node that it is bound to. */
+import type { Scheme } from "./challenge.ts";
 import { clientCertificate } from "./client-certificate.ts";
 
 /** The part of a request that a proof is held against. */
@@ -14,7 +15,7 @@ export interface Presentation {
   readonly method: string;
   readonly url: string;
   /** Of the `Authorization` header; undefined where the token came in the message itself. */
-  readonly scheme: "bearer" | "dpop" | undefined;
+  readonly scheme: Scheme | undefined;
   /** The `DPoP` header (RFC 9449). */
   readonly proof: string | undefined;
   /** SHA-256 of the client certificate that the platform verified (RFC 8705). */

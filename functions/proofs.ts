@@ -4,13 +4,14 @@
  */
 import { base64url, calculateJwkThumbprint, decodeProtectedHeader, EmbeddedJWK, jwtVerify } from "jose";
 import type { Confirmation } from "../core/access/token-claims.ts";
-import { DataStreamError } from "../core/errors.ts";
+import type { DataStreamError } from "../core/errors.ts";
 import {
   PROOF_AHEAD_SECONDS,
   PROOF_ID_MAX_CHARS,
   PROOF_LIFETIME_SECONDS,
   PROOF_MAX_CHARS,
 } from "../core/limits.ts";
+import { AuthenticationError, type Scheme } from "./challenge.ts";
 import type { Presentation } from "./presentation.ts";
 
 /** Remembers which proofs were used. */
@@ -47,15 +48,16 @@ export async function provePossession(
 ): Promise<void> {
   if (confirmation === undefined) {
     if (presentation.scheme === "dpop")
-      throw refused("The access token is bound to no key: send it as Bearer.");
+      throw refused("The access token is bound to no key: send it as Bearer.", "authorization", "bearer");
     return;
   }
   if (confirmation.kind === "certificate") {
     const { certificate } = presentation;
     if (certificate !== undefined && base64url.encode(certificate) === confirmation.thumbprint) return;
     throw refused(
-      "The access token is bound to a training node's certificate: connect with that certificate.",
+      "client_certificate: the access token is bound to a training node's certificate: connect with that certificate.",
       "client_certificate",
+      "bearer",
     );
   }
   const { thumbprint } = await verifyProof(deps, token, presentation, confirmation.thumbprint);
@@ -128,14 +130,14 @@ async function sha256(text: string): Promise<string> {
 
 function badProof(): DataStreamError {
   return refused(
-    "send a fresh proof of the training node's key for this very request in the DPoP header (RFC 9449), and the " +
+    "DPoP: send a fresh proof of the training node's key for this very request in the DPoP header (RFC 9449), and the " +
       "token as `Authorization: DPoP …` or in the message.",
     "DPoP",
+    "dpop",
   );
 }
 
-function refused(message: string, field?: string): DataStreamError {
-  return new DataStreamError("unauthenticated", field === undefined ? message : `${field}: ${message}`, {
-    details: { field: field ?? "authorization" },
-  });
+function refused(message: string, field: string, scheme: Scheme): DataStreamError {
+  const error = scheme === "dpop" ? "invalid_dpop_proof" : "invalid_token";
+  return new AuthenticationError(message, { scheme, error, details: { field } });
 }

@@ -59,8 +59,8 @@ export function tooManyRequests(seconds: number): HttpError {
   );
 }
 
-/** Where passwords are tried. */
-const SIGN_IN = /^\/api\/auth\/sign-(in|up)$/;
+/** Where passwords are tried, or mail is sent. */
+const SIGN_IN = /^\/api\/(auth\/sign-(in|up)|users\/me\/verification-mail)$/;
 
 /** REST: reads and writes are counted apart. */
 export const limitRate: ReturnType<typeof createMiddleware<ApiEnv>> = createMiddleware<ApiEnv>(

@@ -1,5 +1,5 @@
 /** Sharing a dataset version with other users, and taking that back. */
-import { checkShareRequest, type ShareRequest } from "../core/access/share-request.ts";
+import { checkShareRequest, sharedAddress, type ShareRequest } from "../core/access/share-request.ts";
 import { DataStreamError, invalidArgument } from "../core/errors.ts";
 import { isUuid } from "../core/dataset/name.ts";
 import type { DatasetRow } from "../catalog/datasets.ts";
@@ -8,8 +8,9 @@ import { type AccessDeps, authorize } from "./access.ts";
 
 /**
  * Shares the version that `reference` means to the user now.
- * @param withWhom name or id of a user.
- * @throws what `authorize` and `checkShareRequest` throw; `not_found` for an unknown user; `permission_denied` when
+ * @param withWhom name or id of a user; or an e-mail address, for the user who verified it or will. Whether there is
+ *   one, the answer does not tell.
+ * @throws what `authorize` and `checkShareRequest` throw; `not_found` for an unknown name or id; `permission_denied` when
  *   the granter does not hold, in one share, all that is to be given.
  */
 export async function shareDataset(
@@ -21,15 +22,10 @@ export async function shareDataset(
 ): Promise<{ readonly dataset: DatasetRow; readonly share: ShareRow }> {
   const { dataset } = await authorize(deps, { kind: "user", userId }, reference, "share");
   const { permissions, expiresAt } = checkShareRequest(request, deps.clock.now());
-  const grantee = await findUserByReference(deps.sql, withWhom);
-  if (grantee === undefined)
-    throw new DataStreamError("not_found", "user: there is no such user.", { details: { field: "user" } });
-  if (grantee.id === userId || grantee.id === dataset.ownerId)
-    throw invalidArgument("user", "name someone other than yourself and the owner.");
   const share = await putShare(deps.sql, {
     datasetId: dataset.id,
     grantedBy: userId,
-    userId: grantee.id,
+    ...(await granteeOf(deps, withWhom, [userId, dataset.ownerId])),
     permissions,
     expiresAt,
   });
@@ -40,6 +36,21 @@ export async function shareDataset(
       "those whom you have it from.",
     { details: { field: "permissions" } },
   );
+}
+
+async function granteeOf(
+  { sql }: Pick<AccessDeps, "sql">,
+  withWhom: string,
+  excepted: readonly string[],
+): Promise<{ readonly userId: string } | { readonly email: string }> {
+  const email = sharedAddress(withWhom);
+  if (email !== undefined) return { email };
+  const user = await findUserByReference(sql, withWhom);
+  if (user === undefined)
+    throw new DataStreamError("not_found", "user: there is no such user.", { details: { field: "user" } });
+  if (excepted.includes(user.id))
+    throw invalidArgument("user", "name someone other than yourself and the owner.");
+  return { userId: user.id };
 }
 
 /** @throws `not_found`, the same for a share that does not exist and for one that this user has no say in. */

@@ -3,17 +3,23 @@ import { insertSignature, type EvidenceRow } from "../catalog/evidence.ts";
 import { insertSigningKey, type SigningKeyRow } from "../catalog/signing-keys.ts";
 import type { DatasetRow } from "../catalog/datasets.ts";
 import { toHex } from "../core/bytes.ts";
-import { DataStreamError, invalidArgument } from "../core/errors.ts";
+import { DataStreamError } from "../core/errors.ts";
 import type { Clock, Sql } from "../core/ports.ts";
 import {
   DATASET_STATEMENT_TYPE,
   type DatasetStatement,
-  differingField,
   parseDatasetStatement,
 } from "../core/trust/dataset-statement.ts";
-import { keyOf, openEnvelope, parseEnvelope } from "../core/trust/dsse.ts";
+import { parseEnvelope } from "../core/trust/dsse.ts";
 import { checkKeyProof, type KeyChallenge } from "../core/trust/key-proof.ts";
 import { parsePublicKey } from "../core/trust/known-keys.ts";
+import { openStatement, type StatementKind } from "../core/trust/signed-statement.ts";
+
+const DATASET_STATEMENT: StatementKind<DatasetStatement> = {
+  type: DATASET_STATEMENT_TYPE,
+  name: "a dataset statement",
+  parse: parseDatasetStatement,
+};
 
 interface ChallengeDeps {
   readonly clock: Clock;
@@ -54,8 +60,7 @@ export function statementOf(dataset: DatasetRow): DatasetStatement {
 
 /**
  * Verifies a signature by one of the user's keys over the statement of this very version, and records it.
- * @throws `invalid_argument` for an envelope that is malformed, not of this type or not signed by its key, or whose
- *   statement is about something else, naming the field; `permission_denied` for a key that is not the user's.
+ * @throws what `openStatement` throws; `permission_denied` for a key that is not the user's.
  */
 export async function addSignature(
   sql: Sql,
@@ -63,27 +68,7 @@ export async function addSignature(
   dataset: DatasetRow,
   value: unknown,
 ): Promise<EvidenceRow> {
-  const envelope = parseEnvelope(value);
-  const publicKey = keyOf(envelope);
-  if (publicKey === undefined)
-    throw invalidArgument("envelope", "keyid must be the public key as 64 lowercase hexadecimal digits.");
-  const payload = openEnvelope(envelope, DATASET_STATEMENT_TYPE, publicKey);
-  if (payload === undefined)
-    throw invalidArgument(
-      "envelope",
-      `must be of type ${DATASET_STATEMENT_TYPE} and signed by the key that keyid names.`,
-    );
-  const statement = parseDatasetStatement(payload);
-  if (statement === undefined)
-    throw invalidArgument("envelope", "its payload is not the canonical JSON of a dataset statement.");
-  const expected = statementOf(dataset);
-  const differs = differingField(statement, expected);
-  if (differs !== undefined)
-    throw invalidArgument(
-      "envelope",
-      `its statement is about another version: ${differs} must be ${JSON.stringify(expected[differs])}. Sign this version.`,
-      { statement_field: differs },
-    );
+  const { envelope, publicKey } = openStatement(value, DATASET_STATEMENT, statementOf(dataset));
   const recorded = await insertSignature(sql, { datasetId: dataset.id, userId, publicKey, envelope });
   if (recorded !== undefined) return recorded;
   throw new DataStreamError(

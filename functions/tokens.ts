@@ -8,6 +8,7 @@
 import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
 import { fromPayload, TOKEN_AUDIENCE, type TokenClaims, toPayload } from "../core/access/token-claims.ts";
 import { DataStreamError } from "../core/errors.ts";
+import { AuthenticationError, type Scheme } from "./challenge.ts";
 import type { Clock } from "../core/ports.ts";
 import { type Envelope, envelopeOf, preAuthentication } from "../core/trust/dsse.ts";
 
@@ -107,17 +108,18 @@ export class TokenSigner {
    * Claims of a token that one of the keys signed and that has not expired.
    * NOT checked: whether it was revoked, and what it is used for.
    * @param nowMs wall clock, milliseconds since 1970.
+   * @param scheme as which it came.
    * @throws `unauthenticated`, with one message for every reason.
    */
-  async verify(token: string, nowMs: number): Promise<TokenClaims> {
-    if (token.length > TOKEN_MAX_CHARACTERS) throw invalidToken();
+  async verify(token: string, nowMs: number, scheme?: Scheme): Promise<TokenClaims> {
+    if (token.length > TOKEN_MAX_CHARACTERS) throw invalidToken(scheme);
     try {
       const { payload } = await jwtVerify(
         token,
         (header) => {
           const key = this.#keys.get(header.kid ?? "");
           if (key === undefined || !isInForce(key, nowMs / 1000) || "crit" in header || header.typ !== TYPE)
-            throw invalidToken();
+            throw invalidToken(scheme);
           return key.publicKey;
         },
         {
@@ -135,16 +137,18 @@ export class TokenSigner {
     } catch {
       // Why it failed is not passed on: the reasons of the library quote the token's payload.
     }
-    throw invalidToken();
+    throw invalidToken(scheme);
   }
 }
 
-/** The one answer to a token that is malformed, forged, expired, revoked or unknown. */
-export function invalidToken(): DataStreamError {
-  return new DataStreamError(
-    "unauthenticated",
+/**
+ * The one answer to a token that is malformed, forged, expired, revoked or unknown.
+ * @param scheme as which it came.
+ */
+export function invalidToken(scheme: Scheme = "bearer"): DataStreamError {
+  return new AuthenticationError(
     "access_token: the access token is not valid, has expired or was revoked. Create a new one.",
-    { details: { field: "access_token" } },
+    { scheme, error: "invalid_token", details: { field: "access_token" } },
   );
 }
 

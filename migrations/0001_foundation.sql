@@ -330,23 +330,8 @@ CREATE TABLE dataset_shares (
 );
 CREATE INDEX ON dataset_shares (shared_with_user_id);
 
--- What public evidence says: level 2 (verified) for content that the registry lists, else 4 (untrusted).
--- The owner's level 0 depends on who asks and is computed by the query that knows the user.
-CREATE VIEW dataset_summary AS
-SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, d.schema_hash, d.content_hash,
-  d.total_size_bytes, d.file_count, d.max_item_bytes, d.version, d.parent_version_id, d.created_at,
-  d.manifest_object_id, d.tree_object_id, CASE WHEN p.name IS NULL THEN 4 ELSE 2 END AS public_trust_level,
-  p.name AS public_dataset_name, p.verified_by AS public_verified_by
-FROM datasets d
-JOIN users u ON u.id = d.owner_id
-LEFT JOIN LATERAL (
-  SELECT name, verified_by FROM public_datasets WHERE official_hash = d.content_hash ORDER BY name, version LIMIT 1
-) p ON true
-WHERE d.state = 'ready';
-
 -- Down Migration
 
-DROP VIEW dataset_summary;
 DROP TABLE dataset_shares, data_access_tokens, public_datasets, dataset_files, dataset_names, datasets, jobs,
   retired_shards, repair_queue, loose_chunks, extents, objects, shards, chunks, upload_parts, upload_sessions, buckets, storage_nodes,
   training_nodes, known_keys, api_keys, users;

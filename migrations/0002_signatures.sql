@@ -43,10 +43,13 @@ CREATE TABLE dataset_evidence (
   created_by uuid REFERENCES users ON DELETE SET NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
   expires_at timestamptz,
+  issued_at timestamptz, -- of an attestation, by the attestor's clock
+  withdrawn_at timestamptz, -- what was issued up to then counts no more, and is not taken again
   UNIQUE NULLS NOT DISTINCT (dataset_id, kind, public_key, public_dataset_id),
   CHECK ((kind = 'registry') = (public_dataset_id IS NOT NULL)),
   CHECK ((kind = 'registry') = (public_key IS NULL)),
   CHECK ((kind = 'registry') = (envelope IS NULL)),
+  CHECK ((kind = 'attestation') = (issued_at IS NOT NULL)),
   CHECK (expires_at > created_at)
 );
 CREATE INDEX ON dataset_evidence (public_dataset_id);
@@ -56,7 +59,7 @@ CREATE INDEX ON dataset_evidence (public_dataset_id);
 -- is not the owner's; 4 else. Null for `who`: to everybody.
 CREATE FUNCTION evidence_level(evidence dataset_evidence, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
   SELECT CASE
-    WHEN evidence.expires_at <= now() THEN 4
+    WHEN evidence.expires_at <= now() OR evidence.issued_at <= evidence.withdrawn_at THEN 4
     WHEN evidence.kind = 'registry' THEN 2
     WHEN evidence.kind = 'signature' AND EXISTS (
       SELECT FROM signing_keys s JOIN known_keys k ON k.public_key = s.public_key
@@ -73,13 +76,12 @@ CREATE FUNCTION evidence_level(evidence dataset_evidence, who uuid) RETURNS smal
   END::smallint
 $$;
 
--- The best level that evidence gives a dataset version now in the eyes of `who`, that it may be their own aside.
+-- The best level that evidence gives a dataset version now in the eyes of `who`, that it may be their own aside. Only
+-- evidence makes a version verified: it is written by a verification, and goes with the registry's entry.
 CREATE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
   SELECT LEAST(
     4::smallint,
-    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset),
-    (SELECT 2::smallint FROM datasets d JOIN public_datasets p ON p.official_hash = d.content_hash
-      WHERE d.id = dataset LIMIT 1))
+    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset))
 $$;
 
 -- The level that the gate compares: 0 for the owner, else what evidence gives.
@@ -89,7 +91,7 @@ CREATE FUNCTION dataset_trust(dataset uuid, who uuid) RETURNS smallint LANGUAGE 
 $$;
 
 -- public_trust_level: what public evidence says, now.
-CREATE OR REPLACE VIEW dataset_summary AS
+CREATE VIEW dataset_summary AS
 SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, d.schema_hash, d.content_hash,
   d.total_size_bytes, d.file_count, d.max_item_bytes, d.version, d.parent_version_id, d.created_at,
   d.manifest_object_id, d.tree_object_id, dataset_vouched(d.id, NULL)::integer AS public_trust_level,
@@ -97,22 +99,13 @@ SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, 
 FROM datasets d
 JOIN users u ON u.id = d.owner_id
 LEFT JOIN LATERAL (
-  SELECT name, verified_by FROM public_datasets WHERE official_hash = d.content_hash ORDER BY name, version LIMIT 1
+  SELECT r.name, r.verified_by FROM dataset_evidence e JOIN public_datasets r ON r.id = e.public_dataset_id
+  WHERE e.dataset_id = d.id AND e.kind = 'registry' ORDER BY r.name, r.version LIMIT 1
 ) p ON true
 WHERE d.state = 'ready';
 
 -- Down Migration
 
-CREATE OR REPLACE VIEW dataset_summary AS
-SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, d.schema_hash, d.content_hash,
-  d.total_size_bytes, d.file_count, d.max_item_bytes, d.version, d.parent_version_id, d.created_at,
-  d.manifest_object_id, d.tree_object_id, CASE WHEN p.name IS NULL THEN 4 ELSE 2 END AS public_trust_level,
-  p.name AS public_dataset_name, p.verified_by AS public_verified_by
-FROM datasets d
-JOIN users u ON u.id = d.owner_id
-LEFT JOIN LATERAL (
-  SELECT name, verified_by FROM public_datasets WHERE official_hash = d.content_hash ORDER BY name, version LIMIT 1
-) p ON true
-WHERE d.state = 'ready';
+DROP VIEW dataset_summary;
 DROP FUNCTION dataset_trust, dataset_vouched, evidence_level;
 DROP TABLE dataset_evidence, attestors, attestor_lists, signing_keys;

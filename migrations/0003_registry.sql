@@ -30,26 +30,6 @@ CREATE TABLE public_files (
 );
 CREATE INDEX ON public_files (sha256);
 
--- Only evidence makes a version verified: it is written by a verification, and goes with the registry's entry.
-CREATE OR REPLACE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
-  SELECT LEAST(
-    4::smallint,
-    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset))
-$$;
-
-CREATE OR REPLACE VIEW dataset_summary AS
-SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, d.schema_hash, d.content_hash,
-  d.total_size_bytes, d.file_count, d.max_item_bytes, d.version, d.parent_version_id, d.created_at,
-  d.manifest_object_id, d.tree_object_id, dataset_vouched(d.id, NULL)::integer AS public_trust_level,
-  p.name AS public_dataset_name, p.verified_by AS public_verified_by
-FROM datasets d
-JOIN users u ON u.id = d.owner_id
-LEFT JOIN LATERAL (
-  SELECT r.name, r.verified_by FROM dataset_evidence e JOIN public_datasets r ON r.id = e.public_dataset_id
-  WHERE e.dataset_id = d.id AND e.kind = 'registry' ORDER BY r.name, r.version LIMIT 1
-) p ON true
-WHERE d.state = 'ready';
-
 -- A cached copy of an entry is open to every user, as if it were shared with them to read and stream.
 CREATE FUNCTION is_public_copy(dataset uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT EXISTS (SELECT FROM public_datasets WHERE cached_dataset_id = dataset)
@@ -158,26 +138,6 @@ SELECT p.id, f.path, f.sha256::bytea, f.md5::bytea, f.size_bytes::int8, f.url, f
 JOIN public_datasets p ON p.name = f.name AND p.version = f.version;
 
 -- Down Migration
-
-CREATE OR REPLACE FUNCTION dataset_vouched(dataset uuid, who uuid) RETURNS smallint LANGUAGE sql STABLE AS $$
-  SELECT LEAST(
-    4::smallint,
-    (SELECT min(evidence_level(e, who)) FROM dataset_evidence e WHERE e.dataset_id = dataset),
-    (SELECT 2::smallint FROM datasets d JOIN public_datasets p ON p.official_hash = d.content_hash
-      WHERE d.id = dataset LIMIT 1))
-$$;
-
-CREATE OR REPLACE VIEW dataset_summary AS
-SELECT d.id, d.name, d.owner_id, u.name AS owner_name, d.description, d.schema, d.schema_hash, d.content_hash,
-  d.total_size_bytes, d.file_count, d.max_item_bytes, d.version, d.parent_version_id, d.created_at,
-  d.manifest_object_id, d.tree_object_id, dataset_vouched(d.id, NULL)::integer AS public_trust_level,
-  p.name AS public_dataset_name, p.verified_by AS public_verified_by
-FROM datasets d
-JOIN users u ON u.id = d.owner_id
-LEFT JOIN LATERAL (
-  SELECT name, verified_by FROM public_datasets WHERE official_hash = d.content_hash ORDER BY name, version LIMIT 1
-) p ON true
-WHERE d.state = 'ready';
 
 DROP FUNCTION is_public_copy;
 DELETE FROM dataset_evidence WHERE kind = 'registry';

@@ -18,10 +18,17 @@ ALTER TABLE dataset_shares ALTER COLUMN granters SET NOT NULL;
 ALTER TABLE dataset_shares ADD CONSTRAINT dataset_shares_granters CHECK (
   cardinality(granters) BETWEEN 1 AND 8 AND shared_with_user_id <> ALL (granters)
   AND (cardinality(granters) = 1) = (parent_id IS NULL));
+-- A share may be addressed to an e-mail address. Its holder is then the first user who verified that address; until
+-- there is one it opens nothing. Who gave it sees the address alone.
+ALTER TABLE dataset_shares ALTER COLUMN shared_with_user_id DROP NOT NULL;
+ALTER TABLE dataset_shares ADD COLUMN shared_with_email text CHECK (shared_with_email = lower(shared_with_email)
+  AND shared_with_email LIKE '%_@_%' AND length(shared_with_email) <= 254);
+ALTER TABLE dataset_shares ADD CONSTRAINT dataset_shares_for_someone CHECK (num_nonnulls(shared_with_user_id, shared_with_email) > 0);
 ALTER TABLE dataset_shares DROP CONSTRAINT dataset_shares_dataset_id_shared_with_user_id_key;
 CREATE UNIQUE INDEX dataset_shares_granted ON dataset_shares
-  (dataset_id, shared_with_user_id, (granters[cardinality(granters)]));
+  (dataset_id, (COALESCE(shared_with_email, shared_with_user_id::text)), (granters[cardinality(granters)]));
 CREATE INDEX ON dataset_shares (parent_id);
+CREATE INDEX dataset_shares_pending ON dataset_shares (shared_with_email) WHERE shared_with_user_id IS NULL;
 
 -- Tokens ---------------------------------------------------------------------
 ALTER TABLE data_access_tokens ADD COLUMN node_id uuid REFERENCES training_nodes ON DELETE CASCADE;
@@ -51,34 +58,42 @@ CREATE FUNCTION shared_permissions(dataset uuid, who uuid) RETURNS text[] LANGUA
   ) AS held (permission)
 $$;
 
--- Gives a user a share from `granter`, in place of the one that this granter gave before. If the new one takes nothing
--- away, the old one grows, and what hangs on it stays; otherwise that ends. No limit in time means: as long as the
--- granter's own. Null when the granter does not hold what is asked, with the right to pass it on.
-CREATE FUNCTION put_share(dataset uuid, granter uuid, grantee uuid, asked text[], until timestamptz) RETURNS uuid
-LANGUAGE plpgsql AS $$
+-- Gives a user, or whoever verified the e-mail address, a share from `granter`, in place of the one that this granter
+-- gave them before. If the new one takes nothing away, the old one grows, and what hangs on it stays; otherwise that
+-- ends. No limit in time means: as long as the granter's own. Null when the granter does not hold what is asked, with the
+-- right to pass it on. An address is given the same answer whether anybody has it, so who stands above may be among them.
+CREATE FUNCTION put_share(dataset uuid, granter uuid, grantee uuid, asked text[], until timestamptz, address text DEFAULT NULL)
+RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE source record; given uuid;
 BEGIN
   PERFORM FROM datasets WHERE id = dataset AND state = 'ready' FOR NO KEY UPDATE; -- one at a time
   SELECT NULL::uuid AS id, ARRAY[d.owner_id] AS granters, NULL::timestamptz AS expires_at INTO source
-    FROM datasets d WHERE d.id = dataset AND d.state = 'ready' AND d.owner_id = granter AND grantee <> granter;
+    FROM datasets d WHERE d.id = dataset AND d.state = 'ready' AND d.owner_id = granter AND grantee IS DISTINCT FROM granter;
   IF NOT FOUND THEN
     SELECT s.id, s.granters || granter AS granters, s.expires_at INTO source FROM dataset_shares s
       WHERE s.dataset_id = dataset AND s.shared_with_user_id = granter
         AND (s.expires_at IS NULL OR s.expires_at > now()) AND (asked || ARRAY['reshare']) <@ s.permissions
         AND (until IS NULL OR s.expires_at IS NULL OR until <= s.expires_at)
-        AND cardinality(s.granters) < 8 AND grantee <> granter AND grantee <> ALL (s.granters)
+        AND cardinality(s.granters) < 8 AND (grantee IS NULL OR grantee <> ALL (s.granters || granter))
       ORDER BY s.expires_at DESC NULLS FIRST, s.id LIMIT 1 FOR SHARE;
     IF NOT FOUND THEN RETURN NULL; END IF;
   END IF;
   until := COALESCE(until, source.expires_at);
-  DELETE FROM dataset_shares s WHERE s.dataset_id = dataset AND s.shared_with_user_id = grantee
-    AND s.granters[cardinality(s.granters)] = granter
+  IF address IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended(address, 0)); -- against its being verified meanwhile
+    SELECT u.id INTO grantee FROM users u
+      WHERE u.email = address AND u.email_verified AND u.id <> ALL (source.granters);
+  END IF;
+  DELETE FROM dataset_shares s WHERE s.dataset_id = dataset AND s.granters[cardinality(s.granters)] = granter
+    AND COALESCE(s.shared_with_email, s.shared_with_user_id::text) = COALESCE(address, grantee::text)
     AND NOT (s.parent_id IS NOT DISTINCT FROM source.id AND s.permissions <@ asked
-      AND COALESCE(s.expires_at, 'infinity') <= COALESCE(until, 'infinity'));
-  INSERT INTO dataset_shares (dataset_id, shared_with_user_id, permissions, expires_at, parent_id, granters)
-    VALUES (dataset, grantee, asked, until, source.id, source.granters)
-    ON CONFLICT (dataset_id, shared_with_user_id, (granters[cardinality(granters)]))
-    DO UPDATE SET permissions = EXCLUDED.permissions, expires_at = EXCLUDED.expires_at
+      AND COALESCE(s.expires_at, 'infinity') <= COALESCE(until, 'infinity')
+      AND (s.shared_with_user_id IS NULL OR s.shared_with_user_id IS NOT DISTINCT FROM grantee));
+  INSERT INTO dataset_shares (dataset_id, shared_with_user_id, shared_with_email, permissions, expires_at, parent_id, granters)
+    VALUES (dataset, grantee, address, asked, until, source.id, source.granters)
+    ON CONFLICT (dataset_id, (COALESCE(shared_with_email, shared_with_user_id::text)), (granters[cardinality(granters)]))
+    DO UPDATE SET permissions = EXCLUDED.permissions, expires_at = EXCLUDED.expires_at,
+      shared_with_user_id = EXCLUDED.shared_with_user_id
     RETURNING id INTO given;
   RETURN given;
 END $$;
@@ -103,8 +118,10 @@ DROP TRIGGER shares_take_their_tokens ON dataset_shares;
 DROP FUNCTION shares_take_their_tokens;
 DROP INDEX data_access_tokens_issued_by_idx;
 ALTER TABLE data_access_tokens DROP COLUMN share_id, DROP COLUMN node_id;
-DELETE FROM dataset_shares WHERE parent_id IS NOT NULL;
-DROP INDEX dataset_shares_granted;
+DELETE FROM dataset_shares WHERE parent_id IS NOT NULL OR shared_with_email IS NOT NULL;
+DROP INDEX dataset_shares_granted, dataset_shares_pending;
+ALTER TABLE dataset_shares DROP COLUMN shared_with_email;
+ALTER TABLE dataset_shares ALTER COLUMN shared_with_user_id SET NOT NULL;
 ALTER TABLE dataset_shares DROP CONSTRAINT dataset_shares_granters, DROP COLUMN parent_id, DROP COLUMN granters;
 ALTER TABLE dataset_shares ADD UNIQUE (dataset_id, shared_with_user_id);
 DELETE FROM training_nodes WHERE revoked_at IS NOT NULL OR public_key IS NULL;

@@ -13,8 +13,24 @@ CREATE TABLE idempotent_requests (
 );
 CREATE INDEX ON idempotent_requests (created_at);
 
--- People who sign in at a page have an e-mail address and a password; programs need neither.
-ALTER TABLE users ADD COLUMN email text UNIQUE CHECK (email = lower(email) AND email LIKE '%_@_%' AND length(email) <= 254);
+-- People who sign in at a page have an e-mail address and a password; programs need neither. An address is verified
+-- when its user, signed in, brought the secret that was mailed there, or when an administrator vouches for it.
+ALTER TABLE users
+  ADD COLUMN email text UNIQUE CHECK (email = lower(email) AND email LIKE '%_@_%' AND length(email) <= 254),
+  ADD COLUMN email_verified boolean NOT NULL DEFAULT false,
+  ADD COLUMN verification_mailed_at timestamptz,
+  ADD CHECK (email IS NOT NULL OR NOT email_verified);
+
+-- What was shared with an address becomes its user's. Nobody holds a share that they passed on themselves.
+CREATE FUNCTION verified_users_take_their_shares() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended(NEW.email, 0)); -- against a share that is being made, see put_share
+  UPDATE dataset_shares SET shared_with_user_id = NEW.id
+    WHERE shared_with_email = NEW.email AND shared_with_user_id IS NULL AND NEW.id <> ALL (granters);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER verified_users_take_their_shares AFTER INSERT OR UPDATE OF email, email_verified ON users
+  FOR EACH ROW WHEN (NEW.email_verified) EXECUTE FUNCTION verified_users_take_their_shares();
 
 CREATE TABLE accounts (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -43,6 +59,8 @@ CREATE INDEX ON sessions (expires_at);
 -- Down Migration
 
 DROP TABLE sessions, accounts;
-ALTER TABLE users DROP COLUMN email;
+DROP TRIGGER verified_users_take_their_shares ON users;
+DROP FUNCTION verified_users_take_their_shares;
+ALTER TABLE users DROP COLUMN email, DROP COLUMN email_verified, DROP COLUMN verification_mailed_at;
 
 DROP TABLE idempotent_requests;

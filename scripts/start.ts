@@ -21,6 +21,7 @@ interface Options {
   readonly companionPort: number;
   readonly owner: string;
   readonly directory: string;
+  readonly signUp?: boolean;
   readonly entry?: string;
 }
 
@@ -32,6 +33,7 @@ const options = new Command("npm start --")
   .option("--companion-port <port>", "companion; the next free one where it is taken", asPort, 50_052)
   .option("--owner <name>", "user that the first start creates", "owner")
   .option("--directory <path>", "keeps everything between starts", join(ROOT, ".cyxcloud"))
+  .option("--sign-up", "let strangers create accounts for themselves")
   .option("--entry <module>", "Worker to run instead of functions/gateway.ts")
   .parse()
   .opts<Options>();
@@ -67,6 +69,7 @@ async function start(): Promise<Stack> {
       databasePort: options.databasePort,
       bridgePort: options.bridgePort,
       ownerName: options.owner,
+      ...(options.signUp === true && { bindings: { SIGN_UP: "open" } }),
       ...(options.entry !== undefined && { entry: options.entry }),
     });
   } catch (error) {

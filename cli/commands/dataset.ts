@@ -5,7 +5,7 @@ import { contextOf } from "../context.ts";
 import { parseSchemaOption, summary } from "../dataset-text.ts";
 import { registerUnpack } from "./unpack.ts";
 import { durationSeconds } from "../duration.ts";
-import { bytes, fields, shortHash, table, time } from "../output.ts";
+import { bytes, fields, shortHash, time } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
 import { registerAttest } from "./attestors.ts";
 import { registerSigning } from "./signing.ts";
@@ -60,31 +60,37 @@ function registerCreate(dataset: Command): void {
     });
 }
 
-function datasetTable(datasets: readonly Dataset[]): string {
-  return table(
-    ["NAME", "VERSION", "FILES", "SIZE", "TRUST", "HASH"],
-    datasets.map((each) => [
-      each.name,
-      each.version,
-      each.file_count,
-      bytes(each.total_size_bytes),
-      each.trust,
-      shortHash(each.content_hash),
-    ]),
-  );
+const DATASET_HEAD = ["NAME", "VERSION", "OWNER", "FILES", "SIZE", "TRUST", "HASH"] as const;
+
+function datasetRow(each: Dataset): (string | number)[] {
+  return [
+    each.name,
+    each.version,
+    each.owner,
+    each.file_count,
+    bytes(each.total_size_bytes),
+    each.trust,
+    shortHash(each.content_hash),
+  ];
+}
+
+interface ListOptions {
+  readonly search?: string;
+  readonly maxTrustLevel?: number;
+  readonly public?: boolean;
 }
 
 function registerInspect(dataset: Command): void {
   dataset
     .command("list")
-    .description("List datasets by their newest version")
+    .description("List your datasets and those shared with you, by their newest version")
     .option("--search <text>", "part of the name")
     .option("--max-trust-level <0-4>", "leave out what is trusted less", Number)
-    .action(async (options: { search?: string; maxTrustLevel?: number }, command: Command) => {
+    .option("--public", "the copies of published datasets instead, which every user may stream")
+    .action(async ({ public: isPublic, ...filter }: ListOptions, command: Command) => {
       const { client, output } = contextOf(command);
-      const found: Dataset[] = [];
-      for await (const each of client.datasets.list(options)) found.push(each);
-      output.result(found, () => datasetTable(found));
+      const found = client.datasets.list({ ...filter, ...(isPublic && { visibility: "public" }) });
+      await output.list("datasets", found, DATASET_HEAD, datasetRow);
     });
 
   dataset
@@ -93,8 +99,7 @@ function registerInspect(dataset: Command): void {
     .argument("<name>")
     .action(async (name: string, _options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      const versions = await client.datasets.versions(name);
-      output.result(versions, () => datasetTable(versions));
+      await output.list("versions", await client.datasets.versions(name), DATASET_HEAD, datasetRow);
     });
 
   dataset
@@ -126,10 +131,11 @@ function registerInspect(dataset: Command): void {
     .argument("<name>")
     .action(async (name: string, _options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      // A dataset may have millions of files: each is printed as it comes.
-      for await (const file of client.datasets.files(name)) {
-        output.result(file, () => `${file.content_hash}  ${bytes(file.size).padStart(9)}  ${file.path}`);
-      }
+      await output.longList(
+        "files",
+        client.datasets.files(name),
+        (file) => `${file.content_hash}  ${bytes(file.size).padStart(9)}  ${file.path}`,
+      );
     });
 
   dataset

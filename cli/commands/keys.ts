@@ -7,7 +7,7 @@ import { toHex } from "../../core/bytes.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import { formatKnownKeys, parsePublicKey } from "../../core/trust/known-keys.ts";
 import { contextOf, KNOWN_KEYS_FILE } from "../context.ts";
-import { fields, table, time } from "../output.ts";
+import { fields, time } from "../output.ts";
 import { choosePassphrase } from "../passphrase.ts";
 import { createKey, deleteKey, storedKeys } from "../private-key.ts";
 
@@ -60,18 +60,13 @@ function registerList(key: Command): void {
       const keys: (SigningKey & { file: string | null })[] = [];
       for await (const each of client.keys.list())
         keys.push({ ...each, file: here.get(each.public_key)?.file ?? null });
-      output.result(keys, () =>
-        table(
-          ["NAME", "PUBLIC KEY", "CREATED", "STATE", "HERE"],
-          keys.map((each) => [
-            each.name,
-            each.public_key,
-            time(each.created_at),
-            each.revoked_at === null ? "valid" : `revoked ${time(each.revoked_at)}`,
-            each.file === null ? "no" : "yes",
-          ]),
-        ),
-      );
+      await output.list("keys", keys, ["NAME", "PUBLIC KEY", "CREATED", "STATE", "HERE"], (each) => [
+        each.name,
+        each.public_key,
+        time(each.created_at),
+        each.revoked_at === null ? "valid" : `revoked ${time(each.revoked_at)}`,
+        each.file === null ? "no" : "yes",
+      ]);
     });
 }
 
@@ -131,17 +126,12 @@ function registerListKnown(known: Command): void {
       for (const list of ["own", "deployment"] as const)
         for await (const each of client.keys.known(list))
           keys.push({ ...each, list, file: here.has(each.public_key) });
-      output.result(keys, () =>
-        table(
-          ["NAME", "PUBLIC KEY", "LIST", "HERE"],
-          keys.map((each) => [
-            each.name,
-            each.public_key,
-            each.list === "own" ? "yours" : "deployment",
-            each.file ? "yes" : "no",
-          ]),
-        ),
-      );
+      await output.list("known_keys", keys, ["NAME", "PUBLIC KEY", "LIST", "HERE"], (each) => [
+        each.name,
+        each.public_key,
+        each.list === "own" ? "yours" : "deployment",
+        each.file ? "yes" : "no",
+      ]);
     });
 }
 

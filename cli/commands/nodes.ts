@@ -2,8 +2,8 @@ import type { Command } from "commander";
 import type { TrainingNode } from "../../client/nodes.ts";
 import { DataStreamError } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
-import { fields, table, time } from "../output.ts";
-import { createKey, deleteKey } from "../private-key.ts";
+import { fields, time } from "../output.ts";
+import { createKey, deleteKey, storedKeys } from "../private-key.ts";
 
 /** `node`. */
 export function registerNodes(program: Command): void {
@@ -11,10 +11,22 @@ export function registerNodes(program: Command): void {
 
   node
     .command("register")
-    .description("Create this machine's key and register it; the private key stays here")
+    .description(
+      "Create this machine's key and register it; the private key stays here. With --client-certificate: register that",
+    )
     .argument("<name>")
     .action(async (name: string, _options: unknown, command: Command) => {
-      const { client, output } = contextOf(command);
+      const { client, output, hasCertificate } = contextOf(command);
+      if (hasCertificate) {
+        const registered = await client.nodes.register(name);
+        output.result(registered, () =>
+          fields(`Training node registered: ${name}`, {
+            "SHA-256 of the certificate": registered.certificate_sha256 ?? undefined,
+            Id: registered.id,
+          }),
+        );
+        return;
+      }
       const { key, stored } = createKey(name, "", "nodes");
       let registered: TrainingNode;
       try {
@@ -37,31 +49,29 @@ export function registerNodes(program: Command): void {
     .description("List your training nodes")
     .action(async (_options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      const nodes: TrainingNode[] = [];
-      for await (const each of client.nodes.list()) nodes.push(each);
-      output.result(nodes, () =>
-        table(
-          ["NAME", "PROOF", "CREATED", "STATE", "ID"],
-          nodes.map((each) => [
-            each.name,
-            each.public_key === null ? "certificate" : "key",
-            time(each.created_at),
-            each.revoked_at === null ? "valid" : `revoked ${time(each.revoked_at)}`,
-            each.id,
-          ]),
-        ),
-      );
+      await output.list("nodes", client.nodes.list(), ["NAME", "PROOF", "CREATED", "STATE", "ID"], (each) => [
+        each.name,
+        each.public_key === null ? "certificate" : "key",
+        time(each.created_at),
+        each.revoked_at === null ? "valid" : `revoked ${time(each.revoked_at)}`,
+        each.id,
+      ]);
     });
 
   node
     .command("revoke")
-    .description("Revoke a training node, with every token that is bound to it")
+    .description(
+      "Revoke a training node, with every token that is bound to it; a key of it on this machine is deleted",
+    )
     .argument("<node>", "name or id")
     .action(async (reference: string, _options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
       for await (const each of client.nodes.list()) {
         if (each.revoked_at !== null || (each.id !== reference && each.name !== reference)) continue;
         await client.nodes.revoke(each.id);
+        const publicKey = each.public_key && Buffer.from(each.public_key, "base64url").toString("hex");
+        const stored = storedKeys("nodes").find((key) => key.publicKey === publicKey);
+        if (stored !== undefined) deleteKey(stored.name, "nodes");
         output.result({ revoked: each.id }, () => `Training node revoked: ${each.name}`);
         return;
       }

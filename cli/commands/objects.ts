@@ -5,10 +5,9 @@ import { basename } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Command } from "commander";
-import type { StoredObject } from "../../client/objects.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
-import { binaryBytes, bytes, table, time } from "../output.ts";
+import { binaryBytes, bytes, time } from "../output.ts";
 
 /** `bucket/key`, where the key may be empty. */
 function split(location: string): { bucket: string; key: string } {
@@ -26,28 +25,24 @@ export function registerObjects(program: Command): void {
     .action(async (location: string | undefined, _options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
       if (location === undefined) {
-        const buckets = await client.objects.buckets();
-        output.result(buckets, () =>
-          table(
-            ["BUCKET", "CHUNK", "SHARDS"],
-            buckets.map((bucket) => [
-              bucket.name,
-              binaryBytes(bucket.chunk_bytes),
-              `${bucket.data_shards}+${bucket.parity_shards}`,
-            ]),
-          ),
+        await output.list(
+          "buckets",
+          await client.objects.buckets(),
+          ["BUCKET", "CHUNK", "SHARDS"],
+          (bucket) => [
+            bucket.name,
+            binaryBytes(bucket.chunk_bytes),
+            `${bucket.data_shards}+${bucket.parity_shards}`,
+          ],
         );
         return;
       }
       const { bucket, key } = split(location);
-      const objects: StoredObject[] = [];
-      for await (const object of client.objects.list(bucket, key)) objects.push(object);
-      output.result(objects, () =>
-        table(
-          ["SIZE", "CREATED", "KEY"],
-          objects.map((object) => [bytes(object.size), time(object.created_at), object.key]),
-        ),
-      );
+      await output.list("objects", client.objects.list(bucket, key), ["SIZE", "CREATED", "KEY"], (object) => [
+        bytes(object.size),
+        time(object.created_at),
+        object.key,
+      ]);
     });
 
   program

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { basename } from "node:path";
 import type { Command } from "commander";
-import type { NewPublicDataset, PublicDataset } from "../../client/registry.ts";
+import type { NewPublicDataset } from "../../client/registry.ts";
 import { contextOf } from "../context.ts";
 import { bytes, fields, table } from "../output.ts";
 import { Progress, withProgress } from "../progress.ts";
@@ -23,19 +23,17 @@ function registerLook(registry: Command): void {
     .option("--search <text>", "part of the name")
     .action(async (options: { search?: string }, command: Command) => {
       const { client, output } = contextOf(command);
-      const found: PublicDataset[] = [];
-      for await (const entry of client.registry.list(options)) found.push(entry);
-      output.result(found, () =>
-        table(
-          ["NAME", "VERSION", "VERIFIED BY", "LICENCE", "COPY"],
-          found.map((entry) => [
-            entry.name,
-            entry.version,
-            entry.verified_by.join(", "),
-            entry.license ?? "-",
-            entry.cached?.reference ?? "-",
-          ]),
-        ),
+      await output.list(
+        "public_datasets",
+        client.registry.list(options),
+        ["NAME", "VERSION", "VERIFIED BY", "LICENCE", "COPY"],
+        (entry) => [
+          entry.name,
+          entry.version,
+          entry.verified_by.join(", "),
+          entry.license ?? "-",
+          entry.cached?.reference ?? "-",
+        ],
       );
     });
 
@@ -106,9 +104,11 @@ function registerManage(registry: Command): void {
         ...(options.hash !== undefined && { official_hash: options.hash }),
       };
       const added = await client.registry.add(entry);
-      output.result(
-        added,
-        () => `Added to the public registry: ${added.name} (${added.version}), ${added.files.length} files`,
+      output.result(added, () =>
+        fields(`Added to the public registry: ${added.name} (${added.version})`, {
+          Files: added.files.length || undefined,
+          "Manifest hash": added.official_hash ?? undefined,
+        }),
       );
     });
 

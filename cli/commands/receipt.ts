@@ -71,6 +71,7 @@ export function registerReceipt(program: Command): void {
             ...(consumerSignatures > 0 && { "Consumers' signatures": consumerSignatures }),
           }),
           segments(content),
+          leases(content),
         ].join("\n\n"),
       );
     });
@@ -106,6 +107,26 @@ function segments(receipt: Receipt): string {
       segment.acknowledged_head === null ? "" : shortHash(segment.acknowledged_head),
     ]),
   );
+}
+
+/** So many leases are enough to look at; `--json` has them all. */
+const LEASES_SHOWN = 20;
+
+function leases(receipt: Receipt): string {
+  const every = receipt.segments.flatMap((segment) => segment.leases.map((lease) => ({ ...lease, segment })));
+  const newest = every.toSorted((a, b) => b.lease - a.lease).slice(0, LEASES_SHOWN);
+  const shown = table(
+    ["LEASE", "RANK", "ATTACHED", "FROM BATCH", "TOKEN", "NODE"],
+    newest.map((each) => [
+      each.lease,
+      each.segment.rank,
+      time(each.attached_at),
+      each.first_batch,
+      each.token_id,
+      each.node_id ?? "",
+    ]),
+  );
+  return every.length === newest.length ? shown : `${shown}\n… and ${every.length - newest.length} before`;
 }
 
 async function readOption(option: string, file: string): Promise<Uint8Array> {

@@ -3,7 +3,7 @@ import type { Share, SharePermission } from "../../client/shares.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { contextOf } from "../context.ts";
 import { durationSeconds } from "../duration.ts";
-import { fields, table, time } from "../output.ts";
+import { fields, time } from "../output.ts";
 
 interface ShareCommandOptions {
   readonly with: string;
@@ -18,7 +18,7 @@ export function registerShares(dataset: Command): void {
     .command("share")
     .description("Share a dataset version with another user, in place of what they had from you")
     .argument("<name>")
-    .requiredOption("--with <user>", "name or id of the user")
+    .requiredOption("--with <user>", "name, id or verified e-mail address of the user")
     .option("--permissions <list>", "read, stream", "read,stream")
     .option("--reshare", "let them pass it on")
     .option("--ttl <duration>", "how long, for example 24h or 30d; default: as long as your own access")
@@ -49,19 +49,17 @@ export function registerShares(dataset: Command): void {
     .argument("<name>")
     .action(async (name: string, _options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      const shares: Share[] = [];
-      for await (const each of client.shares.list(name)) shares.push(each);
-      output.result(shares, () =>
-        table(
-          ["USER", "PERMISSIONS", "FROM", "EXPIRES", "ID"],
-          shares.map((each) => [
-            each.user,
-            each.permissions.join(", "),
-            each.granted_by,
-            each.expires_at === null ? "never" : time(each.expires_at),
-            each.id,
-          ]),
-        ),
+      await output.list(
+        "shares",
+        client.shares.list(name),
+        ["USER", "PERMISSIONS", "FROM", "EXPIRES", "ID"],
+        (each) => [
+          each.user,
+          each.permissions.join(", "),
+          each.granted_by,
+          each.expires_at === null ? "never" : time(each.expires_at),
+          each.id,
+        ],
       );
     });
 
@@ -69,7 +67,7 @@ export function registerShares(dataset: Command): void {
     .command("unshare")
     .description("Take shares back: the one with an id, or all that a user has from you")
     .argument("<name>")
-    .option("--with <user>", "name of the user")
+    .option("--with <user>", "the user as `dataset shares` shows them")
     .option("--id <id>", "id of the share")
     .action(async (name: string, options: { with?: string; id?: string }, command: Command) => {
       const { client, output } = contextOf(command);
@@ -81,7 +79,7 @@ export function registerShares(dataset: Command): void {
       if (ended.length === 0)
         throw new DataStreamError("not_found", "There is no such share that you can see.");
       for (const share of ended) await client.shares.remove(share.id);
-      output.result(ended, () =>
+      output.result({ ended }, () =>
         ended.map((share) => `Share ended: ${share.user} (${share.permissions.join(", ")})`).join("\n"),
       );
     });

@@ -8,6 +8,11 @@ import { fields, table, time } from "../output.ts";
 import { askPassphrase } from "../passphrase.ts";
 import { onlyKey, openKey } from "../private-key.ts";
 
+function endOf({ expires_at, withdrawn_at }: Evidence): string {
+  if (withdrawn_at !== null) return `withdrawn ${time(withdrawn_at)}`;
+  return expires_at === null ? "never" : time(expires_at);
+}
+
 /** `dataset sign` and `dataset evidence`. */
 export function registerSigning(dataset: Command): void {
   dataset
@@ -53,7 +58,7 @@ export function registerSigning(dataset: Command): void {
               each.created_by ?? "-",
               each.public_key ?? "-",
               time(each.created_at),
-              each.expires_at === null ? "never" : time(each.expires_at),
+              endOf(each),
               each.trust,
             ]),
           ),

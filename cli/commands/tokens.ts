@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { ListedToken } from "../../client/datasets.ts";
 import { contextOf } from "../context.ts";
-import { table, time } from "../output.ts";
+import { time } from "../output.ts";
 
 /** `dataset tokens`. */
 export function registerTokens(dataset: Command): void {
@@ -11,20 +11,18 @@ export function registerTokens(dataset: Command): void {
     .argument("[name]")
     .action(async (name: string | undefined, _options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      const tokens: ListedToken[] = [];
-      for await (const each of client.datasets.tokens(name)) tokens.push(each);
-      output.result(tokens, () =>
-        table(
-          ["DATASET", "SCOPES", "NODE", "BY", "STATE", "ID"],
-          tokens.map((each) => [
-            each.dataset,
-            each.scopes.join(", "),
-            each.node ?? "",
-            each.issued_by,
-            stateOf(each),
-            each.id,
-          ]),
-        ),
+      await output.list(
+        "tokens",
+        client.datasets.tokens(name),
+        ["DATASET", "SCOPES", "NODE", "BY", "STATE", "ID"],
+        (each) => [
+          each.dataset,
+          each.scopes.join(", "),
+          each.node ?? "",
+          each.issued_by,
+          stateOf(each),
+          each.id,
+        ],
       );
     });
 }

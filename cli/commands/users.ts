@@ -1,29 +1,7 @@
 import type { Command } from "commander";
-import { path } from "../../client/http.ts";
+import type { Role } from "../../client/users.ts";
 import { contextOf } from "../context.ts";
-import { fields, table, time } from "../output.ts";
-
-interface User {
-  readonly id: string;
-  readonly name: string;
-  readonly role: string;
-  readonly created_at: string;
-}
-
-interface NewKey {
-  readonly id: string;
-  readonly name: string;
-  readonly key: string;
-}
-
-interface ApiKey {
-  readonly id: string;
-  readonly name: string;
-  readonly created_at: string;
-  readonly revoked_at: string | null;
-}
-
-type Gateway = ReturnType<typeof contextOf>["client"]["gateway"];
+import { fields, time } from "../output.ts";
 
 export function registerUsers(program: Command): void {
   program
@@ -31,8 +9,8 @@ export function registerUsers(program: Command): void {
     .description("Show which user the API key belongs to")
     .action(async (_options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      const me = await client.gateway.json<User>("GET", "/api/users/me");
-      output.result(me, () => fields(me.name, { Role: me.role, Id: me.id }));
+      const me = await client.users.me();
+      output.result(me, () => fields(me.name, { Role: me.role, "E-mail": emailOf(me), Id: me.id }));
     });
 
   const user = program.command("user").description("Administer users");
@@ -43,9 +21,7 @@ export function registerUsers(program: Command): void {
     .option("--role <role>", "owner or admin", "owner")
     .action(async (name: string, { role }: { role: string }, command: Command) => {
       const { client, output } = contextOf(command);
-      const created = await client.gateway.json<User & { api_key: NewKey }>("POST", "/api/users", {
-        json: { name, role },
-      });
+      const created = await client.users.create(name, role as Role);
       output.result(created, () =>
         fields(`User created: ${name}`, { Role: created.role, "API key (shown once)": created.api_key.key }),
       );
@@ -56,16 +32,31 @@ export function registerUsers(program: Command): void {
     .description("List the users")
     .action(async (_options: unknown, command: Command) => {
       const { client, output } = contextOf(command);
-      const users = await every<User>(client.gateway, "/api/users", "users");
-      output.result({ users }, () =>
-        table(
-          ["NAME", "ROLE", "CREATED"],
-          users.map((each) => [each.name, each.role, time(each.created_at)]),
-        ),
+      await output.list("users", client.users.list(), ["NAME", "ROLE", "CREATED", "E-MAIL"], (each) => [
+        each.name,
+        each.role,
+        time(each.created_at),
+        emailOf(each) ?? "",
+      ]);
+    });
+
+  user
+    .command("verify <name>")
+    .description("Vouch for a user's e-mail address, so that shares with it reach them")
+    .option("--email <address>", "which one is theirs; default: the one that they chose")
+    .action(async (name: string, { email }: { email?: string }, command: Command) => {
+      const { client, output } = contextOf(command);
+      const verified = await client.users.verifyEmail(name, email);
+      output.result(verified, () =>
+        fields(`E-mail address verified: ${verified.email}`, { User: verified.user }),
       );
     });
 
   registerApiKeys(program);
+}
+
+function emailOf(user: { email: string | null; email_verified: boolean }): string | undefined {
+  return user.email === null ? undefined : `${user.email}${user.email_verified ? "" : " (not verified)"}`;
 }
 
 function registerApiKeys(program: Command): void {
@@ -78,9 +69,7 @@ function registerApiKeys(program: Command): void {
     .option("--user <name>", ofUser, "me")
     .action(async (name: string, { user }: { user: string }, command: Command) => {
       const { client, output } = contextOf(command);
-      const created = await client.gateway.json<NewKey>("POST", path("api", "users", user, "api-keys"), {
-        json: { name },
-      });
+      const created = await client.users.createApiKey(user, name);
       output.result(created, () =>
         fields(`API key created: ${name}`, { Id: created.id, "Key (shown once)": created.key }),
       );
@@ -92,17 +81,16 @@ function registerApiKeys(program: Command): void {
     .option("--user <name>", ofUser, "me")
     .action(async ({ user }: { user: string }, command: Command) => {
       const { client, output } = contextOf(command);
-      const keys = await every<ApiKey>(client.gateway, path("api", "users", user, "api-keys"), "api_keys");
-      output.result({ api_keys: keys }, () =>
-        table(
-          ["ID", "NAME", "CREATED", "REVOKED"],
-          keys.map((key) => [
-            key.id,
-            key.name,
-            time(key.created_at),
-            key.revoked_at === null ? "" : time(key.revoked_at),
-          ]),
-        ),
+      await output.list(
+        "api_keys",
+        client.users.apiKeys(user),
+        ["ID", "NAME", "CREATED", "REVOKED"],
+        (key) => [
+          key.id,
+          key.name,
+          time(key.created_at),
+          key.revoked_at === null ? "" : time(key.revoked_at),
+        ],
       );
     });
 
@@ -112,22 +100,7 @@ function registerApiKeys(program: Command): void {
     .option("--user <name>", ofUser, "me")
     .action(async (id: string, { user }: { user: string }, command: Command) => {
       const { client, output } = contextOf(command);
-      await client.gateway.call("DELETE", path("api", "users", user, "api-keys", id));
+      await client.users.revokeApiKey(user, id);
       output.result({ revoked: id }, () => `Revoked: ${id}`);
     });
-}
-
-/** All pages of a list. */
-async function every<T>(gateway: Gateway, route: string, name: string): Promise<T[]> {
-  const all: T[] = [];
-  for (let cursor: string | null = ""; cursor !== null;) {
-    const query: string = cursor === "" ? "" : `?cursor=${encodeURIComponent(cursor)}`;
-    const page = await gateway.json<Record<string, T[]> & { next_cursor: string | null }>(
-      "GET",
-      `${route}${query}`,
-    );
-    all.push(...(page[name] ?? []));
-    cursor = page.next_cursor;
-  }
-  return all;
 }

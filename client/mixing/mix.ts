@@ -1,4 +1,4 @@
-import type { DataStreamClient } from "../client.ts";
+import type { DataStreamClient, OpenedStream } from "../client.ts";
 import type { Batch, StreamPosition } from "../stream/batch.ts";
 import type { StreamOptions } from "../stream/options.ts";
 import type { StreamRun } from "../stream/run.ts";
@@ -47,9 +47,35 @@ export interface MixedBatch {
  */
 export async function* mixBatches(
   streams: readonly MixedStream[],
-  { exhausted = "stop", position, acknowledge = "auto", signal }: MixOptions = {},
+  options: MixOptions = {},
 ): AsyncGenerator<MixedBatch, void, undefined> {
-  const contexts = await Promise.all(streams.map(({ client, options }) => client.openStream(options)));
+  const contexts = await openAll(streams);
+  try {
+    yield* mixOpened(streams, contexts, options);
+  } finally {
+    await closeAll(contexts);
+  }
+}
+
+/** All, or none. */
+async function openAll(streams: readonly MixedStream[]): Promise<readonly OpenedStream[]> {
+  const opening = await Promise.allSettled(streams.map(({ client, options }) => client.openStream(options)));
+  const opened = opening.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+  const failed = opening.find((each) => each.status === "rejected");
+  if (failed === undefined) return opened;
+  await closeAll(opened);
+  throw failed.reason;
+}
+
+async function closeAll(streams: readonly OpenedStream[]): Promise<void> {
+  await Promise.all(streams.map((each) => each.close()));
+}
+
+async function* mixOpened(
+  streams: readonly MixedStream[],
+  contexts: readonly OpenedStream[],
+  { exhausted = "stop", position, acknowledge = "auto", signal }: MixOptions,
+): AsyncGenerator<MixedBatch, void, undefined> {
   const weighted = contexts.map((context, i) => ({ context, ...(streams[i] as MixedStream) }));
   const plan = planMix(weighted, exhausted, position);
   const weights = streams.map(({ weight }) => weight);

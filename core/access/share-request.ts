@@ -44,3 +44,18 @@ export function checkShareRequest(request: ShareRequest, nowMs: number): ShareGr
     expiresAt: expiresAtMs === undefined ? null : new Date(expiresAtMs),
   };
 }
+
+/** Longest e-mail address (RFC 5321). */
+const EMAIL_MAX_CHARS = 254;
+
+/**
+ * The e-mail address that a share is for, in lower case, or undefined where `user` is none: names and ids have no `@`.
+ * @throws `invalid_argument` for what no user's address can be.
+ */
+export function sharedAddress(user: string): string | undefined {
+  if (!user.includes("@")) return undefined;
+  if (/^[^\s@]+@[^\s@]+$/.test(user) && user.length <= EMAIL_MAX_CHARS) return user.toLowerCase();
+  throw invalidArgument("user", `is no e-mail address of at most ${EMAIL_MAX_CHARS} characters.`, {
+    limit: EMAIL_MAX_CHARS,
+  });
+}

@@ -76,7 +76,7 @@ const isReceipt = members({
               head: hash,
               at: time,
               void: orNull(members({ from_batch: whole(0), by_lease: whole(1) })),
-              consumer: orNull(members({ public_key: base64, signature: base64 })),
+              consumer: orNull(members({ public_key: base64, signature: base64, node_id: orNull(uuid) })),
             }),
           ),
         }),

@@ -73,8 +73,16 @@ export interface AcknowledgementReceipt {
   readonly at: string;
   /** What of it no longer stands, and which lease took it back. */
   readonly void: VoidedAcknowledgement | null;
-  /** The consumer's own signature over the head, if it gave one: Ed25519, base64. */
-  readonly consumer: { readonly public_key: string; readonly signature: string } | null;
+  /** The consumer's own signature over the head, if it gave one. */
+  readonly consumer: ReceiptConsumer | null;
+}
+
+export interface ReceiptConsumer {
+  /** Ed25519, base64, as the signature. */
+  readonly public_key: string;
+  readonly signature: string;
+  /** The training node that registered the key; null: nobody did, as far as the gateway saw, so it is self-asserted. */
+  readonly node_id: string | null;
 }
 
 /**
@@ -169,6 +177,7 @@ function segmentReceipt(
               ? {
                   public_key: toBase64(each.acknowledgement.consumer.publicKey),
                   signature: toBase64(each.acknowledgement.consumer.signature),
+                  node_id: each.acknowledgement.consumer.nodeId,
                 }
               : null,
           }

@@ -85,6 +85,12 @@ export interface ConsumerSignature {
   readonly signature: Uint8Array;
 }
 
+/** A signature that was verified, and whose key it is. */
+export interface ConsumerEvidence extends ConsumerSignature {
+  /** The training node that registered the key and whose token came with the signature; null: the key is self-asserted. */
+  readonly nodeId: string | null;
+}
+
 /** What is remembered of a lease for good. */
 export interface LeaseRecord extends RankPlace, LeaseHolder {
   readonly lease: number;
@@ -99,7 +105,7 @@ export interface LeaseAcknowledgement {
   readonly batches: number;
   /** Milliseconds since 1970. */
   readonly at: number;
-  readonly consumer?: ConsumerSignature | undefined;
+  readonly consumer?: ConsumerEvidence | undefined;
 }
 
 /** Batches that a rank's consumer had finished when it stored a checkpoint. */

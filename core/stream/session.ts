@@ -13,7 +13,7 @@ import { totalBatches, type BatchPlan } from "./batches.ts";
 import type { ParametersJson } from "./parameters.ts";
 import { restartPosition } from "./session-restart.ts";
 import type {
-  ConsumerSignature,
+  ConsumerEvidence,
   EpochStart,
   FixedStream,
   LeaseHolder,
@@ -67,7 +67,7 @@ export interface Acknowledgement {
   /** Milliseconds since 1970. */
   readonly at: number;
   /** Checked by the caller. */
-  readonly consumer?: ConsumerSignature | undefined;
+  readonly consumer?: ConsumerEvidence | undefined;
 }
 
 /** Checkpoints that are remembered of each rank: ranks further apart than this many have no common one. */

@@ -7,7 +7,7 @@ import { DataStreamError } from "../../core/errors.ts";
 import { ATTESTOR_LIST_DEFAULT_SECONDS, ATTESTOR_LIST_MAX_SECONDS } from "../../core/limits.ts";
 import { ATTESTATION_TYPE } from "../../core/trust/attestation-statement.ts";
 import { parsePublicKey } from "../../core/trust/known-keys.ts";
-import { addAttestation, requireAttestors } from "../attestations.ts";
+import { addAttestation, requireAttestors, retractAttestation } from "../attestations.ts";
 import { type Api, type ApiEnv, needsAdmin, needsApiKey } from "./app.ts";
 import { DatasetParams } from "./dataset-schemas.ts";
 import { accessOf } from "./datasets.ts";
@@ -112,7 +112,26 @@ const attestRoute = createRoute({
     params: DatasetParams,
     body: jsonBody(z.strictObject({ envelope: EnvelopeSchema }).openapi("AddAttestation")),
   },
-  responses: { 201: jsonAnswer(Evidence, "Recorded"), ...problems(400, 401, 403, 404, 413, 415) },
+  responses: { 201: jsonAnswer(Evidence, "Recorded"), ...problems(400, 401, 403, 404, 409, 413, 415) },
+});
+
+const withdrawRoute = createRoute({
+  method: "delete",
+  path: "/api/attestations/{attestation}",
+  tags: ["attestations"],
+  summary: "Withdraw an attestation",
+  description:
+    "For whoever registered its key as theirs, and for administrators. It counts no more, nor does what the attestor issued " +
+    "before about the same version; streams that needed it end. One that is issued later counts again.",
+  ...needsApiKey,
+  request: {
+    params: z.object({
+      attestation: z
+        .string()
+        .openapi({ param: { name: "attestation", in: "path", description: "Id of the evidence" } }),
+    }),
+  },
+  responses: { 204: { description: "It is withdrawn" }, ...problems(401, 404) },
 });
 
 export function registerAttestations(api: Api): void {
@@ -145,6 +164,11 @@ export function registerAttestations(api: Api): void {
     const { dataset, userId } = await accessOf(c, c.req.valid("param").ref, "describe");
     const recorded = await addAttestation(c.var.deps, userId, dataset, c.req.valid("json").envelope);
     return c.json(shownEvidence(recorded), 201);
+  });
+
+  api.openapi(withdrawRoute, async (c) => {
+    await retractAttestation(c.var.deps.sql, c.var.user, c.req.valid("param").attestation);
+    return c.body(null, 204);
   });
 }
 

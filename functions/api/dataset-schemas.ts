@@ -34,6 +34,7 @@ export interface ShownDataset {
   readonly manifest_size_bytes: number;
   readonly trust_level: number;
   readonly trust: (typeof TRUST_LABELS)[number];
+  readonly visibility: "private" | "public";
   readonly created_at: string;
   readonly chunks?: number | undefined;
   readonly shards?: number | undefined;
@@ -60,6 +61,9 @@ export const DatasetSchema: z.ZodType<ShownDataset> = z
     manifest_size_bytes: Count.openapi({ example: 3450064 }),
     trust_level: TrustLevel,
     trust: TrustLabel,
+    visibility: z.enum(["private", "public"]).openapi({
+      description: "public: a copy of a published dataset, which every user may describe, read and stream",
+    }),
     created_at: Time,
     chunks: Count.optional().openapi({
       description: "That hold its files; only for one dataset of moderate size",
@@ -105,6 +109,7 @@ export function shownDataset(dataset: DatasetRow, userId: string): ShownDataset 
     manifest_size_bytes: dataset.manifestSizeBytes,
     trust_level: level,
     trust: trustLabel(level),
+    visibility: dataset.isPublic ? "public" : "private",
     created_at: dataset.createdAt.toISOString(),
   };
 }

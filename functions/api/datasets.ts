@@ -107,8 +107,9 @@ const listRoute = createRoute({
   method: "get",
   path: "/api/datasets",
   tags: ["datasets"],
-  summary: "List datasets that you own or that are shared with you",
-  description: "The newest version of each, by name.",
+  summary: "List datasets that you own or that are shared with you, or those that are public",
+  description:
+    "The newest version of each, by name. With `visibility=public` those that every user may stream, whoever owns them.",
   ...needsApiKey,
   request: {
     query: z.strictObject({
@@ -118,6 +119,9 @@ const listRoute = createRoute({
         .refine(isPlainText, "contains a NUL.")
         .optional()
         .openapi({ description: "Part of the name" }),
+      visibility: z.enum(["public"]).optional().openapi({
+        description: "public: copies of published datasets. Left out: yours, and those shared with you",
+      }),
       max_trust_level: z.coerce
         .number()
         .int()
@@ -245,9 +249,10 @@ export function registerDatasets(api: Api): void {
 
   api.openapi(listRoute, async (c) => {
     const { deps, user } = c.var;
-    const { search, max_trust_level, cursor, limit } = c.req.valid("query");
+    const { search, visibility, max_trust_level, cursor, limit } = c.req.valid("query");
     const rows = await listDatasets(deps.sql, user.id, {
       search,
+      isPublic: visibility === "public",
       maxTrustLevel: parseTrustLevel(max_trust_level),
       after: cursor === undefined ? undefined : placeOf(cursor),
       limit: limit + 1,

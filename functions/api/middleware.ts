@@ -8,6 +8,7 @@ import type { z } from "@hono/zod-openapi";
 import { DataStreamError, type ErrorDetails, invalidArgument } from "../../core/errors.ts";
 import { JSON_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { createLog, errorFields } from "../log.ts";
+import { VERIFICATION_PATH } from "../sign-in/sessions.ts";
 import type { ApiEnv } from "./app.ts";
 import { HttpError, normalise, problemResponse } from "./problem.ts";
 
@@ -31,8 +32,7 @@ export const recordRequest: MiddlewareHandler<ApiEnv> = async (c, next) => {
 };
 
 /** Answers hold what users stored: no browser may guess a type, run or frame any of it. */
-export const protectAnswer: MiddlewareHandler = (c, next) =>
-  c.req.path === "/docs" ? protectPage(c, next) : protectData(c, next);
+export const protectAnswer: MiddlewareHandler = (c, next) => (PAGES[c.req.path] ?? protectData)(c, next);
 
 const PROTECTION = {
   strictTransportSecurity: "max-age=63072000; includeSubDomains",
@@ -50,17 +50,22 @@ const protectData = secureHeaders({
   contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], sandbox: [] },
 });
 
-/** The one page: it runs nothing, and has a stylesheet beside it. */
-const protectPage = secureHeaders({
-  ...PROTECTION,
-  contentSecurityPolicy: {
-    defaultSrc: ["'none'"],
-    styleSrc: ["'self'"],
-    baseUri: ["'none'"],
-    formAction: ["'none'"],
-    frameAncestors: ["'none'"],
-  },
-});
+const PAGE_POLICY = {
+  defaultSrc: ["'none'"],
+  styleSrc: ["'self'"],
+  baseUri: ["'none'"],
+  formAction: ["'none'"],
+  frameAncestors: ["'none'"],
+};
+
+/** The reference runs nothing, and has a stylesheet beside it; the other page has its one script too. */
+const PAGES: Readonly<Record<string, MiddlewareHandler>> = {
+  "/docs": secureHeaders({ ...PROTECTION, contentSecurityPolicy: PAGE_POLICY }),
+  [VERIFICATION_PATH]: secureHeaders({
+    ...PROTECTION,
+    contentSecurityPolicy: { ...PAGE_POLICY, scriptSrc: ["'self'"], connectSrc: ["'self'"] },
+  }),
+};
 
 /** Pages of any origin may call: who asks is told by a header, never by a cookie that a browser adds by itself. */
 export const allowBrowsers: MiddlewareHandler = cors({
@@ -81,6 +86,7 @@ export const allowBrowsers: MiddlewareHandler = cors({
     "ETag",
     "Idempotency-Replayed",
     "Retry-After",
+    "WWW-Authenticate",
     "X-Cyxcloud-Sha256",
     "X-Request-Id",
   ],

@@ -1,6 +1,7 @@
 /** The one mapping of errors to HTTP: problem details for HTTP APIs (RFC 9457). */
 import { HTTPException } from "hono/http-exception";
 import { z } from "@hono/zod-openapi";
+import { challengeOf } from "../challenge.ts";
 import { DataStreamError, type ErrorCode, type ErrorDetails } from "../../core/errors.ts";
 
 export const PROBLEM_TYPE: string = "application/problem+json";
@@ -122,7 +123,7 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
     headers: {
       "content-type": PROBLEM_TYPE,
       "cache-control": "no-store",
-      ...(status === 401 && { "www-authenticate": 'Bearer realm="cyxcloud"' }),
+      ...(status === 401 && { "www-authenticate": challengeOf(error) }),
       ...(error.retryable && { "retry-after": "1" }),
       ...(error instanceof HttpError && error.headers),
     },

@@ -6,6 +6,7 @@ import { registerSignIn } from "./sign-in.ts";
 import { registerBuckets } from "./buckets.ts";
 import { registerManifests } from "./dataset-manifest.ts";
 import { registerDatasets } from "./datasets.ts";
+import { registerEmailAddresses } from "./email-addresses.ts";
 import { registerDocumentation } from "./documentation.ts";
 import { registerHealth } from "./health.ts";
 import { registerJobs } from "./jobs.ts";
@@ -46,6 +47,7 @@ export function createRestApi(): Api {
   registerAdmin(api);
   registerUsers(api);
   registerSignIn(api);
+  registerEmailAddresses(api);
   registerDocumentation(api);
   return api;
 }

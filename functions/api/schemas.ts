@@ -39,6 +39,13 @@ export const Time: z.ZodString = z
   .string()
   .openapi({ format: "date-time", example: "2026-11-01T12:00:00.000Z" });
 
+/** An address in lower case, whatever was sent. */
+export const Email: z.ZodType<string, string> = z
+  .email()
+  .max(254)
+  .transform((address) => address.toLowerCase())
+  .openapi({ type: "string", format: "email", example: "ada@example.com" });
+
 /** Of a key, for people. */
 export const KeyName: z.ZodString = z
   .string()

@@ -16,7 +16,7 @@ const Share = z
   .object({
     id: Uuid,
     dataset_id: Uuid.openapi({ description: "The one version that is shared" }),
-    user: UserReference.openapi({ description: "With whom" }),
+    user: UserReference.openapi({ description: "With whom: a name, or the e-mail address that was given" }),
     granted_by: UserReference,
     permissions: z.array(z.enum(SHARE_PERMISSIONS)).openapi({ example: ["read", "stream"] }),
     created_at: Time,
@@ -32,14 +32,15 @@ const shareRoute = createRoute({
   description:
     "In place of what you gave this user before: where that takes something away, tokens and shares made through the " +
     "old share end. Who has it from someone else needs `reshare`, and can pass on what one share carries, no longer " +
-    "than it lasts.",
+    "than it lasts. A share with an e-mail address is held by the first user who verified that address, and opens nothing " +
+    "until there is one; the answers are the same either way.",
   ...needsApiKey,
   request: {
     params: DatasetParams,
     body: jsonBody(
       z
         .strictObject({
-          user: UserReference.openapi({ description: "Name or id" }),
+          user: UserReference.openapi({ description: "Name, id or e-mail address" }),
           permissions: z
             .array(z.string())
             .openapi({ example: ["read", "stream"], description: SHARE_PERMISSIONS.join(", ") }),

@@ -8,13 +8,8 @@ import { hashPassword } from "../sign-in/password.ts";
 import { sessionCookie, signIn, type SignedIn, signOut, signUp } from "../sign-in/sessions.ts";
 import { type Api, type ApiEnv, needsApiKey } from "./app.ts";
 import { problems } from "./problem.ts";
-import { jsonBody } from "./schemas.ts";
+import { Email, jsonBody } from "./schemas.ts";
 
-const Email = z
-  .email()
-  .max(254)
-  .transform((address) => address.toLowerCase())
-  .openapi({ type: "string", format: "email", example: "ada@example.com" });
 const Password = z
   .string()
   .min(PASSWORD_MIN_CHARS)

@@ -23,6 +23,7 @@ export interface ShownEvidence {
   created_by: string | null;
   created_at: string;
   expires_at: string | null;
+  withdrawn_at: string | null;
   trust_level: number;
   trust: (typeof TRUST_LABELS)[number];
 }
@@ -38,6 +39,7 @@ export const Evidence: z.ZodType<ShownEvidence> = z
     created_by: z.string().nullable().openapi({ description: "The user who brought it", example: "ada" }),
     created_at: Time,
     expires_at: Time.nullable(),
+    withdrawn_at: Time.nullable().openapi({ description: "When an attestation was taken back" }),
     trust_level: TrustLevel.openapi({ description: "What it gives in your eyes now; 4: nothing" }),
     trust: TrustLabel,
   })
@@ -106,7 +108,7 @@ export function registerSignatures(api: Api): void {
 }
 
 export function shownEvidence(row: EvidenceRow): ShownEvidence {
-  const { id, kind, publicKey, envelope, createdBy, createdAt, expiresAt, level } = row;
+  const { id, kind, publicKey, envelope, createdBy, createdAt, expiresAt, withdrawnAt, level } = row;
   return {
     id,
     kind,
@@ -118,6 +120,7 @@ export function shownEvidence(row: EvidenceRow): ShownEvidence {
     created_by: createdBy,
     created_at: createdAt.toISOString(),
     expires_at: expiresAt?.toISOString() ?? null,
+    withdrawn_at: withdrawnAt?.toISOString() ?? null,
     trust_level: level,
     trust: trustLabel(level),
   };

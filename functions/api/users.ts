@@ -25,12 +25,24 @@ import { Cursor, jsonAnswer, jsonBody, KeyName, pageLimit, Time, Uuid } from "./
 const RoleSchema = z
   .enum(["owner", "admin"])
   .openapi({ description: "An owner manages what they own; an administrator also users and storage" });
-const UserName = z
+export const UserName: z.ZodString = z
   .string()
   .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, "must be 1 to 64 of a-z, 0-9, '.', '_', '-'.")
   .openapi({ example: "ada" });
 
-const UserSchema = z.object({ id: Uuid, name: UserName, role: RoleSchema, created_at: Time }).openapi("User");
+const UserSchema = z
+  .object({
+    id: Uuid,
+    name: UserName,
+    role: RoleSchema,
+    email: z
+      .string()
+      .nullable()
+      .openapi({ description: "null: never signed in at a page", example: "ada@example.com" }),
+    email_verified: z.boolean().openapi({ description: "Whether shares with this address reach them" }),
+    created_at: Time,
+  })
+  .openapi("User");
 const ApiKeySchema = z
   .object({ id: Uuid, name: KeyName, created_at: Time, revoked_at: Time.nullable() })
   .openapi("ApiKey");
@@ -215,12 +227,19 @@ async function issueKey(sql: Sql, userId: string, name: string): Promise<z.infer
   return { id, name, key };
 }
 
-function noSuchUser(): DataStreamError {
+export function noSuchUser(): DataStreamError {
   return new DataStreamError("not_found", "user: there is no such user.", { details: { field: "user" } });
 }
 
 function shownUser(user: UserRow): z.infer<typeof UserSchema> {
-  return { id: user.id, name: user.name, role: user.role, created_at: user.createdAt.toISOString() };
+  return {
+    id: user.id,
+    name: user.name,
+    role: user.role,
+    email: user.email,
+    email_verified: user.emailVerified,
+    created_at: user.createdAt.toISOString(),
+  };
 }
 
 function shownKey(key: ApiKeyRow): z.infer<typeof ApiKeySchema> {

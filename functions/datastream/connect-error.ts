@@ -1,5 +1,6 @@
 /** The one mapping of errors to Connect, from which Connect's own code makes those of gRPC-Web. */
 import { Code, ConnectError } from "@connectrpc/connect";
+import { challengeOf } from "../challenge.ts";
 import { DataStreamError, type ErrorCode } from "../../core/errors.ts";
 
 const CODES: Readonly<Record<ErrorCode, Code>> = {
@@ -17,9 +18,10 @@ const CODES: Readonly<Record<ErrorCode, Code>> = {
   internal: Code.Internal,
 };
 
-/** What the caller is told of anything thrown: code and message, never the cause. */
+/** What the caller is told of anything thrown: code, message and how to authenticate, never the cause. */
 export function toConnectError(thrown: unknown): ConnectError {
   if (thrown instanceof ConnectError) return thrown;
   const error = DataStreamError.from(thrown);
-  return new ConnectError(error.message, CODES[error.code]);
+  const metadata = error.code === "unauthenticated" ? { "www-authenticate": challengeOf(error) } : undefined;
+  return new ConnectError(error.message, CODES[error.code], metadata);
 }

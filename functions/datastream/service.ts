@@ -52,7 +52,7 @@ export function dataStreamRoutes(api: Api): void {
       origin: "*",
       allowMethods: [...connectCors.allowedMethods],
       allowHeaders: [...connectCors.allowedHeaders, "Authorization", "DPoP"],
-      exposeHeaders: [...connectCors.exposedHeaders],
+      exposeHeaders: [...connectCors.exposedHeaders, "WWW-Authenticate"],
       maxAge: 7200,
     }),
   );

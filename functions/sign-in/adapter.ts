@@ -139,7 +139,7 @@ function tokenOf(where: readonly CleanedWhere[]): unknown {
 
 /** Only who names a session's token gets it back. */
 function restored(model: SignInModel, row: SqlRow, token: unknown): Fields {
-  if (model === "user") return { ...row, emailVerified: false, image: null, updatedAt: row["createdAt"] };
+  if (model === "user") return { ...row, image: null, updatedAt: row["createdAt"] };
   if (model === "session") return { ...row, token: token ?? "" };
   return row;
 }

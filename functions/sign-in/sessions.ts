@@ -4,12 +4,19 @@
  */
 import { betterAuth } from "better-auth/minimal";
 import { APIError } from "better-auth/api";
-import type { User } from "../../catalog/users.ts";
-import { DataStreamError } from "../../core/errors.ts";
-import { PASSWORD_MAX_CHARS, PASSWORD_MIN_CHARS, SESSION_TTL_SECONDS } from "../../core/limits.ts";
+import { findUserRow, type User } from "../../catalog/users.ts";
+import { DataStreamError, invalidArgument } from "../../core/errors.ts";
+import {
+  PASSWORD_MAX_CHARS,
+  PASSWORD_MIN_CHARS,
+  SESSION_TTL_SECONDS,
+  VERIFICATION_TTL_SECONDS,
+} from "../../core/limits.ts";
 import type { Sql } from "../../core/ports.ts";
 import { toHex } from "../../core/bytes.ts";
 import { utf8 } from "../../core/text.ts";
+import { errorFields, type Log } from "../log.ts";
+import type { Mailer } from "../mailer.ts";
 import { signInAdapter } from "./adapter.ts";
 import { hashPassword, verifyPassword } from "./password.ts";
 
@@ -31,7 +38,15 @@ export interface SignInDeps {
   /** Any secret of the deployment: cookies are signed with a key made from it. */
   readonly secret: string;
   readonly signUpIsOpen: boolean;
+  /** Where the page of `VERIFICATION_PATH` is. */
+  readonly gatewayUrl: string;
+  /** Undefined: administrators vouch for addresses. */
+  readonly mailer: Mailer | undefined;
+  readonly log: Log;
 }
+
+/** The page that a verification link leads to. Its secret is in the fragment, which no server and no log ever sees. */
+export const VERIFICATION_PATH: string = "/verify-email";
 
 export interface SignedIn {
   /** `Set-Cookie` of the answer. */
@@ -71,6 +86,43 @@ export async function signIn(
   });
 }
 
+/**
+ * Mails a link that verifies an address of a user who has not verified it.
+ * @throws `failed_precondition` where the gateway sends no mail; `unavailable` when it could not.
+ */
+export async function mailVerification(deps: SignInDeps, email: string): Promise<void> {
+  if (deps.mailer === undefined) {
+    throw new DataStreamError(
+      "failed_precondition",
+      "This gateway sends no mail: ask an administrator to verify your address.",
+    );
+  }
+  const auth = await library(deps);
+  await attempt(() => auth.api.sendVerificationEmail({ body: { email } }));
+}
+
+/**
+ * Verifies the address of the user who brings its secret. Whoever has the mail alone could be made to verify a
+ * stranger's account with their own address: so the user has to be who claimed it.
+ * @throws `invalid_argument` for a secret that is not theirs, or not any more.
+ */
+export async function verifyEmail(deps: SignInDeps, userId: string, token: string): Promise<void> {
+  const refused = invalidArgument(
+    "token",
+    "is not, or no longer, good for your address. Ask for another mail.",
+  );
+  const auth = await library(deps, (user) => {
+    if (user.id !== userId) throw refused;
+  });
+  try {
+    await auth.api.verifyEmail({ query: { token } });
+  } catch (error) {
+    throw error instanceof APIError ? refused : error;
+  }
+  // The library is content with a secret for any address that is verified already.
+  if ((await findUserRow(deps.sql, userId))?.emailVerified !== true) throw refused;
+}
+
 /** Ends the session, if there is one. */
 export async function signOut(deps: SignInDeps, headers: Headers): Promise<SignedIn> {
   const auth = await library(deps);
@@ -106,8 +158,12 @@ async function attempt<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** @param beforeVerifying throws to refuse that this user's address is verified. */
 // oxlint-disable-next-line typescript/explicit-function-return-type -- the library's types describe its interface
-async function library({ sql, secret }: Pick<SignInDeps, "sql" | "secret">) {
+async function library(
+  { sql, secret, mailer, gatewayUrl, log }: SignInDeps,
+  beforeVerifying: (user: { readonly id: string }) => void = () => {},
+) {
   return betterAuth({
     database: signInAdapter(sql),
     secret: await cookieSecret(secret),
@@ -121,6 +177,22 @@ async function library({ sql, secret }: Pick<SignInDeps, "sql" | "secret">) {
       maxPasswordLength: PASSWORD_MAX_CHARS,
       password: { hash: hashPassword, verify: verifyPassword },
     },
+    emailVerification: {
+      expiresIn: VERIFICATION_TTL_SECONDS,
+      beforeEmailVerification: async (user) => beforeVerifying(user),
+      ...(mailer && {
+        sendOnSignUp: true,
+        sendVerificationEmail: async ({ user, token }) => {
+          const text = verificationText(`${gatewayUrl}${VERIFICATION_PATH}#${token}`, user.name);
+          try {
+            await mailer.send({ to: user.email, subject: "Verify your address for CyxCloud", text });
+          } catch (error) {
+            log.error("verification_mail", errorFields(error)); // signing up goes on without it
+            throw error;
+          }
+        },
+      }),
+    },
     user: { additionalFields: { role: { type: "string", input: false, defaultValue: "owner" } } },
     session: { expiresIn: SESSION_TTL_SECONDS },
     advanced: {
@@ -130,6 +202,13 @@ async function library({ sql, secret }: Pick<SignInDeps, "sql" | "secret">) {
       defaultCookieAttributes: { path: "/", secure: true, httpOnly: true, sameSite: "strict" },
     },
   });
+}
+
+function verificationText(link: string, name: string): string {
+  return (
+    `Somebody, hopefully you, gave this address for the account "${name}" of this gateway. If it is yours, open\n\n` +
+    `${link}\n\nwithin an hour and sign in. If not, do nothing.\n`
+  );
 }
 
 async function cookieSecret(secret: string): Promise<string> {

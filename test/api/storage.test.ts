@@ -159,6 +159,21 @@ describe("the scheduled run", () => {
     expect(await health()).toMatchObject({ repair_queue: 0 });
   });
 
+  test("finds by itself what is missing, and rewrites it", async () => {
+    await gateway.dispatchScheduled();
+    const before = await stored(5);
+    await emptyNode(5);
+    await gateway.dispatchScheduled();
+    expect(await stored(5)).toBe(0); // a pass was over, and the next begins a day later
+    await gateway.database.sql.query({
+      text: "UPDATE scrub_passes SET started_at = started_at - interval '1 day'",
+      values: [],
+    });
+    await gateway.dispatchScheduled();
+    expect(await health()).toMatchObject({ repair_queue: 0, degraded_chunks: 0 });
+    expect(await stored(5)).toBe(before);
+  });
+
   test("ends lapsed uploads and collects what nothing names", async () => {
     await upload("dropped", randomBytes(3 * CHUNK));
     const begun = await client.json("POST", "/api/uploads", {

@@ -289,6 +289,7 @@ test(`${HISTORIES} histories equal the model`, async () => {
     values: [],
   });
   [open, shut] = [Number(counts?.["open"]), Number(counts?.["shut"])];
-  // Neither all nor none: the histories do something.
-  expect([histories >= HISTORIES, open > HISTORIES / 10, shut > HISTORIES / 10]).toEqual([true, true, true]);
+  // Neither all nor none: the histories do something. Some 2,650 tokens are open in the end and 520 shut, give or
+  // take 25; half of the lesser is far enough from chance.
+  expect([histories >= HISTORIES, open > HISTORIES / 20, shut > HISTORIES / 20]).toEqual([true, true, true]);
 }, 180_000);

@@ -19,11 +19,12 @@ export async function reachClasses(world: World): Promise<AttackClass[]> {
   ];
 }
 
-type Request = Omit<GatewayRequest, "headers">;
-const get = (path: string): Request => ({ method: "GET", path });
-const post = (path: string, body: unknown = {}): Request => ({ method: "POST", path, body });
-const remove = (path: string): Request => ({ method: "DELETE", path });
-const call = (method: string, body: object, streams = false): Request => ({
+export type Request = Omit<GatewayRequest, "headers">;
+export const get = (path: string): Request => ({ method: "GET", path });
+export const post = (path: string, body: unknown = {}): Request => ({ method: "POST", path, body });
+export const put = (path: string, body: unknown = {}): Request => ({ method: "PUT", path, body });
+export const remove = (path: string): Request => ({ method: "DELETE", path });
+export const call = (method: string, body: object, streams = false): Request => ({
   method: "POST",
   path: `/cyxcloud.datastream.DataStreamService/${method}`,
   body,
@@ -39,12 +40,8 @@ function by(world: World, attacker: Person, honest: Person = world.ada) {
   };
 }
 
-/** Every route of a dataset version that a user can ask for. */
-export function datasetRequests(
-  world: World,
-  id: string,
-  envelopes: Envelopes,
-): Readonly<Record<string, Request>> {
+/** Routes of a dataset version that a user can ask for. */
+function datasetRequests(world: World, id: string, envelopes: Envelopes): Readonly<Record<string, Request>> {
   const path = `/api/datasets/${id}`;
   return {
     description: get(path),
@@ -131,6 +128,10 @@ async function othersThings(world: World): Promise<AttackClass> {
     await created(world, "POST", "/api/known-keys", { name: public_key, public_key });
     return public_key;
   };
+  const attested = async (): Promise<string> =>
+    idOf(world, "POST", `/api/datasets/${world.v2}/attestations`, {
+      envelope: (await soundEnvelopes(world)).attestation,
+    });
   const signingKey = async (): Promise<string> => (await newKey(ada, randomUUID())).registered.id;
   const apiKey = (): Promise<string> =>
     idOf(world, "POST", `/api/users/owner/api-keys`, { name: randomUUID() });
@@ -164,6 +165,7 @@ async function othersThings(world: World): Promise<AttackClass> {
       attack("bind a token to a training node", async () =>
         post(`/api/datasets/${world.v2}/tokens`, { scopes: ["read"], node: (await newNode(world)).id }),
       ),
+      attack("withdraw an attestation", async () => remove(`/api/attestations/${await attested()}`)),
       attack("revoke a signing key", async () => remove(`/api/keys/${await signingKey()}`)),
       attack("remove a known key", async () => remove(`/api/known-keys/${await knownKey()}`)),
       by(world, eve)("read the receipt of a stream", () =>
@@ -197,7 +199,7 @@ async function othersThings(world: World): Promise<AttackClass> {
   };
 }
 
-async function* one(path: string): AsyncGenerator<{ path: string; blob: Blob }> {
+export async function* one(path: string): AsyncGenerator<{ path: string; blob: Blob }> {
   yield { path, blob: new Blob(["x"]) };
 }
 
@@ -298,6 +300,11 @@ async function administration(world: World): Promise<AttackClass> {
       attack("create an administrator", () =>
         post("/api/users", { name: `u-${randomUUID().slice(0, 8)}`, role: "admin" }),
       ),
+      attack("vouch for an e-mail address", async () => {
+        const name = `u-${randomUUID().slice(0, 8)}`;
+        await created(world, "POST", "/api/users", { name });
+        return put(`/api/users/${name}/verified-email`, { email: `${name}@example.com` });
+      }),
       attack("list another's API keys", () => get(`/api/users/bob/api-keys`)),
       attack("make another's API key", () => post(`/api/users/bob/api-keys`, { name: randomUUID() })),
       attack("list a known key for everybody", () =>

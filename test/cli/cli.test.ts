@@ -215,7 +215,9 @@ test("new versions, list, info, files and delete", async () => {
   }
   expect(await json("dataset", "info", "versions")).toMatchObject({ version: 2, file_count: 30 });
   expect(await json("dataset", "info", "versions@1")).toMatchObject({ version: 1, file_count: 10 });
-  expect(await succeed("dataset", "list", "--search", "version")).toMatch(/^NAME.*\nversions +2 [^\n]*\n$/);
+  expect(await succeed("dataset", "list", "--search", "version")).toMatch(
+    /^NAME +VERSION +OWNER .*\nversions +2 +owner [^\n]*\n$/,
+  );
   expect(await succeed("dataset", "versions", "versions")).toMatch(/^NAME.*\nversions +2 .*\nversions +1 /);
   expect((await succeed("dataset", "files", "versions@1")).trim().split("\n")).toHaveLength(10);
   await succeed("dataset", "delete", "versions@2");
@@ -258,6 +260,24 @@ describe("errors say what to do", () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/^error: [^\n]+\n$/);
     expect(stderr).not.toContain("cyx_wrong");
+  });
+
+  test("without a credential it says where one belongs, and asks nobody", async () => {
+    const { stderr, code } = await cyxcloud(["ls"], { CYXCLOUD_API_KEY: "", CYXCLOUD_ACCESS_TOKEN: "" });
+    expect(code).toBe(1);
+    expect(stderr).toBe(
+      `error: There is no API key for ${gateway.url}. Set CYXCLOUD_API_KEY, or give an access token with --token.\n`,
+    );
+  });
+
+  test.each([
+    [{ CYXCLOUD_GATEWAY: "" }, /^error: gateway: unknown\. Give --gateway/],
+    [{ CYXCLOUD_GATEWAY: "localhost:8787" }, /^error: gateway: localhost:8787 is no address such as https/],
+    [{ CYXCLOUD_CLIENT_KEY: "a.pem" }, /^error: client-certificate: goes together with --client-key/],
+  ])("%j", async (environment, message) => {
+    const { stderr, code } = await cyxcloud(["ls"], environment);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
   });
 
   test("without a gateway it says how to get one", async () => {

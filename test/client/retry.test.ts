@@ -6,13 +6,18 @@ import { DataStreamError } from "../../core/errors.ts";
 const NO_WAIT = { attempts: 4, firstDelayMs: 0, maxDelayMs: 0 };
 
 /** A client of a gateway that answers each request by its method and path. */
-function clientOf(answer: (request: string) => Response | Promise<Response>): DataStreamClient {
+function clientOf(
+  answer: (request: string, headers: Headers) => Response | Promise<Response>,
+): DataStreamClient {
   return new DataStreamClient({
     gateway: "http://double.test",
     apiKey: "key",
     retry: NO_WAIT,
     fetch: async (input, init) =>
-      answer(`${init?.method} ${new URL(input instanceof Request ? input.url : input).pathname}`),
+      answer(
+        `${init?.method} ${new URL(input instanceof Request ? input.url : input).pathname}`,
+        new Headers(init?.headers),
+      ),
   });
 }
 
@@ -55,17 +60,45 @@ test("an answer that breaks off is asked for again, and told for what it is", as
   expect(error).toMatchObject({ code: "unavailable" });
 });
 
-test("what must not happen twice is not tried again", async () => {
-  let calls = 0;
-  const client = clientOf(() => {
-    calls += 1;
+test("what must not happen twice is tried again under one key", async () => {
+  const keys: (string | null)[] = [];
+  const client = clientOf((_request, headers) => {
+    keys.push(headers.get("idempotency-key"));
     return brokenOff();
   });
-  await expect(client.datasets.createToken("words")).rejects.toMatchObject({ code: "unavailable" });
-  await expect(client.datasets.create({ name: "words", files: ["a/**"], schema: {} })).rejects.toMatchObject({
-    code: "unavailable",
+  for (const call of [
+    () => client.datasets.createToken("words"),
+    () => client.datasets.create({ name: "words", files: ["a/**"], schema: {} }),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "unavailable" });
+  const [first, second] = [keys[0], keys[4]];
+  expect(keys).toEqual([first, first, first, first, second, second, second, second]);
+  expect(first).toMatch(/^[0-9a-f-]{36}$/);
+  expect(second).not.toBe(first);
+});
+
+test("while the first try still runs, the next one waits for its answer", async () => {
+  const problem = { code: "aborted", detail: "the first request with it still runs" };
+  let calls = 0;
+  const client = clientOf(() =>
+    ++calls < 3
+      ? Response.json({ ...problem, field: "Idempotency-Key" }, { status: 409 })
+      : Response.json({ id: "token" }),
+  );
+  expect(await client.datasets.createToken("words")).toEqual({ id: "token" });
+  const other = clientOf(() => Response.json(problem, { status: 409 }));
+  await expect(other.datasets.createToken("words")).rejects.toMatchObject({ code: "aborted" });
+});
+
+test("what may happen twice carries no key, nor does what reads", async () => {
+  const keys: (string | null)[] = [];
+  const client = clientOf((_request, headers) => {
+    keys.push(headers.get("idempotency-key"));
+    return Response.json({ deleted: 1, users: [] });
   });
-  expect(calls).toBe(2);
+  await client.objects.delete("a", ["b"]);
+  for await (const _ of client.users.list());
+  expect(keys).toEqual([null, null]);
 });
 
 /** Time that passes only while somebody sleeps. */

@@ -25,6 +25,7 @@ beforeAll(async () => {
 async function list(userId: string, query: Partial<DatasetQuery> = {}): Promise<string[]> {
   const rows = await listDatasets(sql, userId, {
     search: undefined,
+    isPublic: false,
     maxTrustLevel: 4,
     after: undefined,
     limit: 100,
@@ -93,6 +94,26 @@ describe("datasets", () => {
     expect(await list(eve, { maxTrustLevel: 2 })).toEqual(["ada/cats@1", "eve/cats@1"]);
     expect(await list(eve, { maxTrustLevel: 1 })).toEqual(["eve/cats@1"]);
   });
+});
+
+test("copies of published datasets are listed to everybody who asks for public ones, and marked", async () => {
+  const cached = ids.get("bees@1") ?? "";
+  await sql.query({
+    text: `insert into public_datasets (name, version, official_url, cached_dataset_id)
+           values ('Bees', '1', 'https://example.org', $1)`,
+    values: [cached],
+  });
+  const { id: zoe } = await createUser(sql, { name: "zoe", role: "owner" });
+  for (const user of [ada, eve, zoe]) expect(await list(user, { isPublic: true })).toEqual(["ada/bees@1"]);
+  expect(await list(zoe)).toEqual([]);
+  expect(await list(zoe, { isPublic: true, search: "cats" })).toEqual([]);
+  expect(await list(zoe, { isPublic: true, maxTrustLevel: 2 })).toEqual([]);
+  const versions = await listVersions(sql, zoe, { ownerId: ada, name: "bees" });
+  expect(versions).toMatchObject([{ id: cached, isPublic: true }]);
+  expect(await listVersions(sql, zoe, { ownerId: ada, name: "cats" })).toEqual([]);
+  // To its owner it is one of theirs, and marked.
+  const rows = await listVersions(sql, ada, { ownerId: ada, name: "bees" });
+  expect(rows).toMatchObject([{ isPublic: true }]);
 });
 
 test("jobs are their owner's alone, newest first, in pages", async () => {

@@ -3,6 +3,8 @@
  * and the script accept the original and refuse each of them.
  */
 import { createPrivateKey, randomUUID, sign as signBytes, type JsonWebKey } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DataStreamClient } from "../../client/client.ts";
 import { readReceipt } from "../../client/receipts.ts";
@@ -204,6 +206,26 @@ describe.each(verifiers)("%s", (_name, verify, available) => {
     const envelope = resigned(statementBytes(receipt), gatewayKey);
     expect(await verify({ ...files, envelope })).toMatchObject({ accepted: false });
   });
+});
+
+test("the script can be read by a stranger: 60 lines, no wider than 120, that import nothing of ours", () => {
+  const script = readFileSync(join(import.meta.dirname, "..", "..", "docs", "receipt_verify.py"), "utf8");
+  const [, description = "", code = ""] = script.split('"""');
+  expect(description).toContain("receipt-v1.md");
+  expect(code.split("\n").filter((line) => line.trim() !== "").length).toBeLessThanOrEqual(60);
+  expect(Math.max(...script.split("\n").map((line) => line.length))).toBeLessThanOrEqual(120);
+  const imported = [...code.matchAll(/^(?:import|from) ([\w, .]+?)(?: import .*)?$/gm)].flatMap(([, names]) =>
+    (names as string).split(", "),
+  );
+  expect(imported.toSorted()).toEqual([
+    "base64",
+    "blake3",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "hashlib",
+    "json",
+    "struct",
+    "sys",
+  ]);
 });
 
 /** What the gateway would sign if it lied so. */

@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DataStreamClient } from "../../client/client.ts";
+import { createProof } from "../../client/proof.ts";
 import { readReceipt, verifyReceipt } from "../../client/receipts.ts";
 import { toBase64 } from "../../core/base64.ts";
+import { signConsumerStatement } from "../../core/stream/consumer-statement.ts";
 import type { Receipt } from "../../core/stream/receipt.ts";
 import type { Envelope } from "../../core/trust/dsse.ts";
 import { keyPairOf } from "../../core/trust/ed25519.ts";
@@ -108,7 +110,7 @@ describe("the receipt", () => {
               acknowledgement: {
                 batches: 8,
                 void: null,
-                consumer: { public_key: toBase64(nodeKey.publicKey) },
+                consumer: { public_key: toBase64(nodeKey.publicKey), node_id: nodeId },
               },
             },
           ],
@@ -201,6 +203,71 @@ describe("the receipt", () => {
     });
     expect((await acknowledge(gateway.url, ack)).acknowledgedBatches).toBe(1n);
     stream.cut();
+  });
+});
+
+describe("a consumer's key", () => {
+  const keys = { own: keyPairOf(new Uint8Array(32).fill(21)), other: keyPairOf(new Uint8Array(32).fill(22)) };
+  let node: { readonly id: string; readonly token: string };
+  beforeAll(async () => {
+    const { id } = await client.nodes.register("signs", keys.own);
+    const { token: bound } = await client.datasets.createToken(dataset.id, { node: "signs" });
+    node = { id, token: bound };
+  });
+
+  /** One batch of a new stream, and its acknowledgement signed with a key. */
+  async function signedAck(
+    key: keyof typeof keys,
+  ): Promise<{ streamId: string; ack: ReturnType<typeof ackOf> }> {
+    const request = init(randomUUID());
+    const stream = await WireStream.open(gateway.url, request);
+    const batch = (await stream.next()) as BatchResponse;
+    stream.cut();
+    const signature = signConsumerStatement(
+      {
+        datasetId: dataset.id,
+        streamId: batch.streamId,
+        epoch: batch.epoch,
+        rank: 0,
+        lease: Number(batch.lease),
+        batches: 1,
+        head: batch.transcriptHead,
+      },
+      keys[key],
+    );
+    const consumer = { consumerKey: signature.publicKey, consumerSignature: signature.signature };
+    return { streamId: batch.streamId, ack: { ...ackOf(request, batch), ...consumer } };
+  }
+
+  const asNode = async (ack: ReturnType<typeof ackOf>): Promise<unknown> => {
+    const url = `${gateway.url}/cyxcloud.datastream.DataStreamService/AckBatches`;
+    const proof = await createProof(keys.own, { method: "POST", url, credential: node.token });
+    return acknowledge(gateway.url, { ...ack, accessToken: node.token }, { dpop: proof });
+  };
+  const consumerOf = async (streamId: string): Promise<unknown> =>
+    (await receiptOf(streamId)).segments[0]?.leases[0]?.acknowledgement?.consumer;
+
+  test("is the one that the node registered where the token is bound to it, and no other", async () => {
+    const wrong = await signedAck("other");
+    await expect(asNode(wrong.ack)).rejects.toMatchObject({ code: "permission_denied" });
+    expect(await consumerOf(wrong.streamId)).toBeUndefined();
+    const right = await signedAck("own");
+    expect(await asNode(right.ack)).toMatchObject({ acknowledgedBatches: 1n });
+    expect(await consumerOf(right.streamId)).toMatchObject({
+      public_key: toBase64(keys.own.publicKey),
+      node_id: node.id,
+    });
+  });
+
+  test("is self-asserted where the token is bound to none, also if some node registered it", async () => {
+    for (const key of ["own", "other"] as const) {
+      const { streamId, ack } = await signedAck(key);
+      await acknowledge(gateway.url, ack);
+      expect(await consumerOf(streamId)).toMatchObject({
+        public_key: toBase64(keys[key].publicKey),
+        node_id: null,
+      });
+    }
   });
 });
 

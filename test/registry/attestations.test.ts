@@ -14,7 +14,7 @@ import { type Envelope, signEnvelope } from "../../core/trust/dsse.ts";
 import { type KeyPair, keyPairOf } from "../../core/trust/ed25519.ts";
 import { statementBytes } from "../../core/trust/statement.ts";
 import type { TestGateway } from "../support/gateway.ts";
-import { newKey, ownerOf, person, type Person, share, startWords } from "../trust/fixture.ts";
+import { newKey, ownerOf, person, type Person, share, signed, startWords } from "../trust/fixture.ts";
 
 const DAY = 24 * 3_600;
 
@@ -143,6 +143,66 @@ describe("an attestation", () => {
     expect(await stream()).toBe(2);
     await admin.client.attestors.remove(toHex(attestor.publicKey));
     await expect(stream()).rejects.toMatchObject({ code: "permission_denied" });
+  });
+});
+
+describe("withdrawing", () => {
+  const withdraw = async (by: Person, id: string): Promise<number> => {
+    const headers = { authorization: `Bearer ${by.apiKey}` };
+    return (await gateway.request(`/api/attestations/${id}`, { method: "DELETE", headers })).status;
+  };
+  const evidence = async (): Promise<{ withdrawn_at: string | null }[]> => {
+    const answer = await gateway.request(`/api/datasets/${datasetId}/evidence`);
+    return ((await answer.json()) as { evidence: { withdrawn_at: string | null }[] }).evidence;
+  };
+
+  test("takes one attestation back, for its attestor and for administrators, and for nobody else", async () => {
+    const ivy = await person(gateway, `ivy-${now()}`);
+    const { key } = await newKey(ivy, "ivy");
+    await list(key, "ivy");
+    await list(attestor);
+    // She needs no access to the version: somebody else brings what she made.
+    const ivys = await eve.client.attestors.attest(datasetId, await envelope(key));
+    const other = await eve.client.attestors.attest(datasetId, await envelope(attestor));
+    // Who brought it did not make it.
+    expect(await withdraw(eve, ivys.id)).toBe(404);
+    expect(await withdraw(eve, "none")).toBe(404);
+    expect(await withdraw(ivy, other.id)).toBe(404);
+    expect(await withdraw(ivy, ivys.id)).toBe(204);
+    expect(await withdraw(ivy, ivys.id)).toBe(204);
+    expect(await levelFor(eve)).toBe("attested");
+    expect(await evidence()).toMatchObject([{ withdrawn_at: expect.any(String) }, { withdrawn_at: null }]);
+    expect(await withdraw(admin, other.id)).toBe(204);
+    expect(await levelFor(eve)).toBe("untrusted");
+  });
+
+  test("cannot be undone by bringing an old one, only by a later one", async () => {
+    await list(attestor);
+    const short = await envelope(attestor);
+    const long = await envelope(attestor, { claim: "another", expires_at: now() + 3 * DAY });
+    const ahead = await envelope(attestor, { issued_at: now() + 100 });
+    const { id } = await eve.client.attestors.attest(datasetId, ahead);
+    expect(await withdraw(admin, id)).toBe(204);
+    for (const old of [ahead, short, long])
+      await expect(eve.client.attestors.attest(datasetId, old)).rejects.toMatchObject({
+        code: "failed_precondition",
+      });
+    expect(await levelFor(eve)).toBe("untrusted");
+    // Ends sooner than the one that was withdrawn, and counts all the same.
+    const later = await envelope(attestor, { issued_at: now() + 110, expires_at: now() + 600 });
+    expect(await eve.client.attestors.attest(datasetId, later)).toMatchObject({ id, trust: "attested" });
+    expect(await levelFor(eve)).toBe("attested");
+    // Nor does one of before come back because it ends later.
+    await expect(eve.client.attestors.attest(datasetId, long)).resolves.toMatchObject({ envelope: later });
+    expect(await withdraw(admin, id)).toBe(204);
+    expect(await levelFor(eve)).toBe("untrusted");
+  });
+
+  test("does nothing to a signature", async () => {
+    const { key } = await newKey(admin, `signs-${now()}`);
+    await admin.client.keys.sign(datasetId, await signed(admin, datasetId, key));
+    const [signature] = (await evidence()) as unknown as { id: string }[];
+    expect(await withdraw(admin, signature?.id ?? "")).toBe(404);
   });
 });
 

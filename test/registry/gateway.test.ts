@@ -115,9 +115,9 @@ describe("a published file and what is in it", () => {
       trust: "verified",
       trust_level: 2,
     });
-    expect(await json(gateway.owner, "dataset", "list", "--search", "digits")).toMatchObject([
-      { trust: "verified" },
-    ]);
+    expect(await json(gateway.owner, "dataset", "list", "--search", "digits")).toMatchObject({
+      datasets: [{ trust: "verified" }],
+    });
 
     await succeed(eve, "upload", "plain", "--bucket", "mine");
     await json(eve, "dataset", "create", "mine", "--files", "mine/plain/*", "--schema", TABLE);
@@ -167,7 +167,7 @@ describe("an entry of one's own", () => {
       "idx",
       ...files,
     );
-    expect(added).toBe("Added to the public registry: Small Digits (idx), 2 files\n");
+    expect(added).toBe("Added to the public registry: Small Digits (idx)\n  Files: 2\n");
     const again = await cyxcloud(gateway.owner, ...add, "--verified-by", "us", ...files);
     expect(again.stderr).toMatch(/^error: The registry has "Small Digits@idx" already/);
   });
@@ -239,6 +239,14 @@ describe("an entry of one's own", () => {
     const count = (): Promise<Outcome> =>
       cyxcloud(eve, "stream", "owner/copy@1", "--count", "--max-trust-level", "2", "--json");
     expect(JSON.parse((await count()).stdout)).toMatchObject({ items: 2, items_verified: 2 });
+    const headers = { authorization: `Bearer ${eve.apiKey}` };
+    const listed = await gateway.request("/api/datasets?visibility=public", { headers });
+    expect(await listed.json()).toMatchObject({
+      datasets: [{ owner: "owner", name: "copy", trust: "verified", visibility: "public" }],
+      next_cursor: null,
+    });
+    const other = await gateway.request("/api/datasets?visibility=private", { headers });
+    expect([other.status, await other.json()]).toMatchObject([400, { field: "visibility" }]);
     expect((await cyxcloud(eve, "dataset", "info", "owner/images")).stderr).toMatch(/no such dataset/);
     expect((await cyxcloud(eve, "dataset", "delete", "owner/copy@1")).code).toBe(1);
 

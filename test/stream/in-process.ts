@@ -11,10 +11,16 @@ import type { Deps } from "../../functions/deps.ts";
 import type { Env } from "../../functions/env.ts";
 import { createLog } from "../../functions/log.ts";
 import { TokenSigner } from "../../functions/tokens.ts";
-import { openStream, type RunningStream } from "../../functions/datastream/stream/open.ts";
+import { streamMessages } from "../../functions/datastream/stream/generic.ts";
+import { openStream, type RunningStream, type StreamCall } from "../../functions/datastream/stream/open.ts";
 import { ENVELOPE_BYTES } from "../../functions/datastream/stream/message.ts";
 import type { StreamEnd } from "../../functions/datastream/stream/producer.ts";
-import { type BatchResponse, BatchResponseSchema, StreamBatchesRequestSchema } from "../../proto/index.ts";
+import {
+  type BatchResponse,
+  BatchResponseSchema,
+  type StreamBatchesRequest,
+  StreamBatchesRequestSchema,
+} from "../../proto/index.ts";
 import { createSigningKeys } from "../../scripts/stack/state.ts";
 import { ByteBudget } from "../../storage/byte-budget.ts";
 import { FaultHarness, type HarnessLimits } from "../support/faults.ts";
@@ -37,6 +43,8 @@ export interface InProcess {
   };
   /** A new invocation. */
   open(init: StreamInit): Promise<RunningStream>;
+  /** The same for codecs without a path of their own. */
+  messages(init: StreamInit): AsyncGenerator<BatchResponse>;
   /** Moves the gateway's clock. */
   advance(milliseconds: number): void;
   revokeToken(): Promise<void>;
@@ -111,23 +119,22 @@ export async function createInProcess(
   };
   const env = { STREAM_SESSIONS: sessionsOf(harness) } as unknown as Env;
 
+  const invoke = (init: StreamInit): [StreamCall, StreamBatchesRequest] => {
+    harness.newInvocation();
+    const message = create(StreamBatchesRequestSchema, { datasetId: dataset.id, accessToken, ...init });
+    const waitUntil = (work: Promise<unknown>): void => {
+      pending.add(work);
+      void work.finally(() => pending.delete(work));
+    };
+    return [{ env, deps, request: new Request(REQUEST_URL, { method: "POST" }), waitUntil }, message];
+  };
   return {
     bench,
     harness,
     budget,
     dataset,
-    async open(init) {
-      harness.newInvocation();
-      const message = create(StreamBatchesRequestSchema, { datasetId: dataset.id, accessToken, ...init });
-      const waitUntil = (work: Promise<unknown>): void => {
-        pending.add(work);
-        void work.finally(() => pending.delete(work));
-      };
-      return openStream(
-        { env, deps, request: new Request(REQUEST_URL, { method: "POST" }), waitUntil },
-        message,
-      );
-    },
+    open: (init) => openStream(...invoke(init)),
+    messages: (init) => streamMessages(...invoke(init), new AbortController().signal, new Headers()),
     advance(milliseconds) {
       clock.time += milliseconds;
     },

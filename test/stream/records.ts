@@ -154,8 +154,10 @@ export function sqliteRecords(): {
       return { toArray: () => rows, [Symbol.iterator]: () => rows[Symbol.iterator]() };
     },
   } as never;
+  const records = new SqliteSessionRecords(storage);
+  records.createTables();
   return {
-    records: new SqliteSessionRecords(storage),
+    records,
     reopen: () => new SqliteSessionRecords(storage),
     close: () => database.close(),
   };

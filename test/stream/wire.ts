@@ -107,10 +107,14 @@ export async function readAll(
 }
 
 /** Acknowledges over unary Connect. Throws the code as an error's message. */
-export async function acknowledge(baseUrl: string, init: AckInit): Promise<AckBatchesResponse> {
+export async function acknowledge(
+  baseUrl: string,
+  init: AckInit,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<AckBatchesResponse> {
   const response = await fetch(`${baseUrl}${SERVICE}/AckBatches`, {
     method: "POST",
-    headers: { "content-type": "application/proto", "connect-protocol-version": "1" },
+    headers: { ...headers, "content-type": "application/proto", "connect-protocol-version": "1" },
     body: toBinary(AckBatchesRequestSchema, create(AckBatchesRequestSchema, init)),
   });
   if (!response.ok) throw new WireError((await response.json()) as { code: string; message: string });

@@ -77,6 +77,60 @@ test("a node is registered, listed and revoked, and its name is free again", asy
   await node("first");
 });
 
+describe("what an answer of 401 asks for", () => {
+  const asked = async (headers: Record<string, string>): Promise<unknown> => {
+    const { status, headers: answered } = await api.json("GET", INFO(), undefined, headers);
+    return [status, answered.get("www-authenticate")];
+  };
+  const INVALID_PROOF = 'DPoP realm="cyxcloud", error="invalid_dpop_proof", algs="Ed25519"';
+
+  test("is a proof, where the token is bound to a key", async () => {
+    const { key, id } = await node("challenged");
+    const token = await boundToken("challenged");
+    expect(await asked({ authorization: `Bearer ${token}` })).toEqual([401, INVALID_PROOF]);
+    expect(await asked({ authorization: `DPoP ${token}`, dpop: "none" })).toEqual([401, INVALID_PROOF]);
+    expect((await api.json("DELETE", `/api/training-nodes/${id}`)).status).toBe(204);
+    const dpop = await proofFor(key, "GET", INFO(), token);
+    expect(await asked({ authorization: `DPoP ${token}`, dpop })).toEqual([
+      401,
+      'DPoP realm="cyxcloud", error="invalid_token", algs="Ed25519"',
+    ]);
+  });
+
+  test("is another token, where it is bound to nothing", async () => {
+    const { token } = await dataset.token();
+    const invalid = [401, 'Bearer realm="cyxcloud", error="invalid_token"'];
+    expect(await asked({ authorization: `DPoP ${token}` })).toEqual(invalid);
+    expect(await asked({ authorization: `Bearer ${token}x` })).toEqual(invalid);
+    expect(await asked({ authorization: "none" })).toEqual([401, 'Bearer realm="cyxcloud"']);
+  });
+
+  test("is said by the service as well, and to pages of any origin", async () => {
+    await node("page");
+    const token = await boundToken("page");
+    const call = (url: string, init: RequestInit): Promise<Response> =>
+      fetch(new URL(url, gateway.url), {
+        ...init,
+        headers: {
+          "content-type": "application/json",
+          authorization: `Bearer ${token}`,
+          origin: "https://page.example",
+        },
+      });
+    const answers = [
+      await call(INFO(), {}),
+      await call("/cyxcloud.datastream.DataStreamService/GetDatasetInfo", {
+        method: "POST",
+        body: JSON.stringify({ datasetId: dataset.id }),
+      }),
+    ];
+    for (const { status, headers } of answers) {
+      expect([status, headers.get("www-authenticate")]).toEqual([401, INVALID_PROOF]);
+      expect(headers.get("access-control-expose-headers")).toContain("WWW-Authenticate");
+    }
+  });
+});
+
 test("nobody has a say in another user's nodes", async () => {
   const { id } = await node("mine");
   const { apiKey } = await addUser(gateway, "mallory");

@@ -101,14 +101,16 @@ test("from a new key to a signed dataset that is verified here, and back", async
     /signature .* signed\nVerified here: signed by mine\n$/,
   );
   expect(await json(["dataset", "info", "words"])).toMatchObject({ trust: "signed" });
-  expect(await json(["known-key", "list"])).toMatchObject([
-    { public_key: publicKey, list: "own", file: true },
-  ]);
-  expect(await json(["key", "list"])).toMatchObject([{ name: "laptop", file, revoked_at: null }]);
+  expect(await json(["known-key", "list"])).toMatchObject({
+    known_keys: [{ public_key: publicKey, list: "own", file: true }],
+  });
+  expect(await json(["key", "list"])).toMatchObject({ keys: [{ name: "laptop", file, revoked_at: null }] });
 
   expect((await cyxcloud(["key", "revoke", "laptop"])).stdout).toBe("Key revoked: laptop\n");
   expect(await json(["dataset", "info", "words"])).toMatchObject({ trust: "self" });
-  expect(await json(["key", "list"])).toMatchObject([{ file: null, revoked_at: expect.any(String) }]);
+  expect(await json(["key", "list"])).toMatchObject({
+    keys: [{ file: null, revoked_at: expect.any(String) }],
+  });
   expect((await cyxcloud(["known-key", "remove", publicKey])).code).toBe(0);
   expect(readFileSync(join(home, ".config", "cyxcloud", "known-keys"), "utf8")).toBe("");
 });

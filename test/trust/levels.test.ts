@@ -43,8 +43,8 @@ const NOTHING = [0, 4, 4, 4];
 
 const attest = (id: string, key: Uint8Array, expires: string | null = null): Promise<void> =>
   query(
-    `INSERT INTO dataset_evidence (dataset_id, kind, public_key, envelope, created_at, expires_at)
-     VALUES ($1, 'attestation', $2, '{}', now() - interval '2 days', now() + $3::interval)`,
+    `INSERT INTO dataset_evidence (dataset_id, kind, public_key, envelope, created_at, issued_at, expires_at)
+     VALUES ($1, 'attestation', $2, '{}', now() - interval '2 days', now() - interval '2 days', now() + $3::interval)`,
     id,
     key,
     expires,
@@ -150,6 +150,22 @@ test("the best evidence counts", async () => {
   expect(await levels(id)).toEqual([0, 1, 3, 3]);
 });
 
+test("an attestation counts only if it was issued after the last withdrawal", async () => {
+  const [id, attestor] = [await dataset(), newKey()];
+  await listAttestor(attestor);
+  await attest(id, attestor);
+  const withdrawn = (ago: string): Promise<void> =>
+    query(
+      "UPDATE dataset_evidence SET withdrawn_at = issued_at + $2::interval WHERE dataset_id = $1",
+      id,
+      ago,
+    );
+  await withdrawn("-1 second");
+  expect(await levels(id)).toEqual([0, 3, 3, 3]);
+  await withdrawn("0");
+  expect(await levels(id)).toEqual(NOTHING);
+});
+
 test("the database refuses evidence that is no such thing", async () => {
   const id = await dataset();
   const insert = (columns: string, values: string): Promise<void> =>
@@ -159,6 +175,7 @@ test("the database refuses evidence that is no such thing", async () => {
     ["kind", "'signature'"],
     ["kind, public_key", `'signature', ${key}`],
     ["kind, envelope", "'attestation', '{}'"],
+    ["kind, public_key, envelope", `'attestation', ${key}, '{}'`],
     ["kind, public_key, envelope", "'signature', '\\x00', '{}'"],
     ["kind", "'registry'"],
     ["kind, public_key, envelope", `'hearsay', ${key}, '{}'`],

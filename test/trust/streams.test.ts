@@ -1,6 +1,11 @@
 /** A stream that needs a signature runs for as long as the signature counts. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { randomBytes } from "node:crypto";
+import { statementOf } from "../../client/keys.ts";
 import { toHex } from "../../core/bytes.ts";
+import { ATTESTATION_TYPE, encodeAttestation } from "../../core/trust/attestation-statement.ts";
+import { signEnvelope } from "../../core/trust/dsse.ts";
+import { type KeyPair, keyPairOf } from "../../core/trust/ed25519.ts";
 import type { TestGateway } from "../support/gateway.ts";
 import { WireStream } from "../stream/wire.ts";
 import {
@@ -88,6 +93,40 @@ describe("a running stream that passed by a signature", () => {
     await ada.client.keys.revoke(registered.id);
     expect(await drain(stream)).toBe(FILES / 2 - 1);
     expect(stream.end?.code).toBeUndefined();
+  });
+});
+
+describe("a running stream that passed by an attestation", () => {
+  const endings: [string, (key: KeyPair, id: string) => Promise<unknown>][] = [
+    ["its attestor leaves the list", (key) => ada.client.attestors.remove(toHex(key.publicKey))],
+    [
+      "it is withdrawn",
+      async (_, evidence) =>
+        expect((await gateway.request(`/api/attestations/${evidence}`, { method: "DELETE" })).status).toBe(
+          204,
+        ),
+    ],
+  ];
+
+  test.each(endings)("ends when %s", async (what, end) => {
+    const user = await person(gateway, what.replaceAll(" ", "-"));
+    await share(gateway, id, user.userId);
+    const key = keyPairOf(new Uint8Array(randomBytes(32)));
+    await ada.client.attestors.add({ name: what, publicKey: toHex(key.publicKey) });
+    const issued_at = Math.floor(Date.now() / 1000);
+    const statement = { ...statementOf(await ada.client.datasets.get(id)), claim: "read", issued_at };
+    const payload = encodeAttestation({ ...statement, expires_at: issued_at + 600 });
+    const attested = await ada.client.attestors.attest(id, signEnvelope(ATTESTATION_TYPE, payload, key));
+    const { token } = await user.client.datasets.createToken(id);
+
+    const stream = await open(token, 3);
+    expect(await stream.next()).toBeDefined();
+    await end(key, attested.id);
+    expect(await drain(stream)).toBeLessThan(FILES / 2 - 1);
+    expect(stream.end).toMatchObject({ code: "unauthenticated", continuation: undefined });
+    const refused = await open(token, 3);
+    expect(await drain(refused)).toBe(0);
+    expect(refused.end?.code).toBe("permission_denied");
   });
 });
 

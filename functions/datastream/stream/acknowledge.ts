@@ -1,7 +1,7 @@
 /** AckBatches: the consumer is done with batches, and may go on from there another time. */
-import { invalidArgument } from "../../../core/errors.ts";
+import { DataStreamError, invalidArgument } from "../../../core/errors.ts";
 import { verifyConsumerStatement } from "../../../core/stream/consumer-statement.ts";
-import type { ConsumerSignature } from "../../../core/stream/session-records.ts";
+import type { ConsumerEvidence } from "../../../core/stream/session-records.ts";
 import {
   type AckBatchesRequest,
   type AckBatchesResponse,
@@ -9,8 +9,9 @@ import {
 } from "../../../proto/index.ts";
 import { create } from "@bufbuild/protobuf";
 import { ConnectionGate } from "../../../storage/connections.ts";
-import { authorizeStream } from "../../access.ts";
+import { authorizeStream, type StreamAccess } from "../../access.ts";
 import { tokenCredential } from "../../auth.ts";
+import { keyThumbprint } from "../../proofs.ts";
 import { presentationOf } from "../../presentation.ts";
 import type { StreamCall } from "./open.ts";
 import { checkStreamId, wholeNumber } from "./request.ts";
@@ -40,24 +41,29 @@ export async function acknowledgeBatches(
     checkpoint: ack.checkpoint,
     at: deps.clock.now(),
   };
-  const { dataset, issuedBy } = await authorizeStream(deps, {
+  const { dataset, issuedBy, nodeId, confirmation } = await authorizeStream(deps, {
     datasetRef: ack.datasetId,
     token: ack.accessToken === "" ? (tokenCredential(request.headers) ?? "") : ack.accessToken,
     presentation: presentationOf(request, ack.accessToken !== ""),
     maxTrustLevel: ANY_TRUST_LEVEL,
   });
   const name = { userId: issuedBy, datasetId: dataset.id, streamId: ack.streamId };
-  const consumer = consumerSignature(ack, dataset.id);
+  const consumer = await consumerEvidence(ack, dataset.id, { nodeId, confirmation });
   const session = sessionPort(env.STREAM_SESSIONS, name, new ConnectionGate());
   const acknowledged = await session.acknowledge({ ...acknowledgement, ...(consumer && { consumer }) });
   return create(AckBatchesResponseSchema, { acknowledgedBatches: BigInt(acknowledged) });
 }
 
 /**
- * The consumer's own signature over what it acknowledges, where it sent one.
- * @throws `invalid_argument` for one that does not verify, so that a receipt never holds such a one.
+ * The consumer's own signature over what it acknowledges, where it sent one, and whose it is.
+ * @throws `invalid_argument` for one that does not verify, so that a receipt never holds such a one;
+ *   `permission_denied` when a training node that proved itself signs with anything but the key that it registered.
  */
-function consumerSignature(ack: AckBatchesRequest, datasetId: string): ConsumerSignature | undefined {
+async function consumerEvidence(
+  ack: AckBatchesRequest,
+  datasetId: string,
+  { nodeId, confirmation }: Pick<StreamAccess, "nodeId" | "confirmation">,
+): Promise<ConsumerEvidence | undefined> {
   const { consumerKey: publicKey, consumerSignature: signature } = ack;
   if (publicKey.length === 0 && signature.length === 0) return undefined;
   const statement = {
@@ -69,9 +75,17 @@ function consumerSignature(ack: AckBatchesRequest, datasetId: string): ConsumerS
     batches: Number(ack.batchIndex) + 1,
     head: ack.transcriptHead,
   };
-  if (verifyConsumerStatement(statement, { publicKey, signature })) return { publicKey, signature };
-  throw invalidArgument(
-    "consumer_signature",
-    "does not verify with consumer_key. Sign the acknowledgement as docs/formats/receipt-v1.md says, or leave both empty.",
+  if (!verifyConsumerStatement(statement, { publicKey, signature }))
+    throw invalidArgument(
+      "consumer_signature",
+      "does not verify with consumer_key. Sign the acknowledgement as docs/formats/receipt-v1.md says, or leave both empty.",
+    );
+  const isRegistered =
+    confirmation?.kind === "key" && confirmation.thumbprint === (await keyThumbprint(publicKey));
+  if (nodeId === null || isRegistered) return { publicKey, signature, nodeId };
+  throw new DataStreamError(
+    "permission_denied",
+    "consumer_key: is not the key that the token's training node registered. Sign with that one, or not at all.",
+    { details: { field: "consumer_key" } },
   );
 }

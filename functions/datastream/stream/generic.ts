@@ -1,5 +1,7 @@
 /** StreamBatches for codecs without a path of their own (JSON): the same producer, its messages copied out. */
 import { fromBinary } from "@bufbuild/protobuf";
+import { DataStreamError } from "../../../core/errors.ts";
+import { STREAM_STALL_MS } from "../../../core/limits.ts";
 import { type BatchResponse, BatchResponseSchema, type StreamBatchesRequest } from "../../../proto/index.ts";
 import { ENVELOPE_BYTES } from "./message.ts";
 import { openStream, type StreamCall } from "./open.ts";
@@ -16,6 +18,7 @@ export async function* streamMessages(
 ): AsyncGenerator<BatchResponse> {
   const stream = await openStream(call, request);
   const close = (): void => stream.close();
+  let stall: ReturnType<typeof setTimeout> | null = null;
   signal.addEventListener("abort", close, { once: true });
   try {
     for (;;) {
@@ -26,9 +29,16 @@ export async function* streamMessages(
         return;
       }
       // The message's memory is used again, so what is decoded from it must lie elsewhere.
-      yield fromBinary(BatchResponseSchema, next.bytes.slice(ENVELOPE_BYTES));
+      const message = fromBinary(BatchResponseSchema, next.bytes.slice(ENVELOPE_BYTES));
+      stall = setTimeout(() => {
+        stream.end(new DataStreamError("canceled", "The reader of the stream stands still."));
+        close();
+      }, STREAM_STALL_MS);
+      yield message;
+      clearTimeout(stall);
     }
   } finally {
+    clearTimeout(stall);
     signal.removeEventListener("abort", close);
     stream.close();
   }

@@ -1,7 +1,7 @@
 /** A running stream as the body of a response. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { DataStreamError } from "../../../core/errors.ts";
-import { SEND_PIECE_BYTES } from "../../../core/limits.ts";
+import { SEND_PIECE_BYTES, STREAM_STALL_MS } from "../../../core/limits.ts";
 import { errorFields, type Log } from "../../log.ts";
 import { toConnectError } from "../connect-error.ts";
 import type { StreamProtocol } from "./framing.ts";
@@ -20,6 +20,7 @@ export function trailersOf(end: StreamEnd): Headers {
 /**
  * The response of a stream that runs. The runtime asks for a piece when it has passed on the one before, so the
  * memory of a message is used again only then; nothing is ahead of the reader but what the producer allows.
+ * A reader that takes nothing for `STREAM_STALL_MS` is cut off, and what it held is free.
  * @param deadline milliseconds that the client gave the whole call.
  */
 export function streamResponse(
@@ -30,6 +31,7 @@ export function streamResponse(
 ): Response {
   const stop = (): void => {
     if (timer !== undefined) clearTimeout(timer);
+    clearTimeout(stall);
     stream.close();
   };
   let late = false;
@@ -41,16 +43,28 @@ export function streamResponse(
           // The message that goes out stays readable: only a wait for the next one ends.
           stream.end(new DataStreamError("canceled", "The time that the client set for the call is over."));
         }, deadline);
+  let stall: ReturnType<typeof setTimeout> | null = null;
+  /** A reader that stands still is told nothing, as it would not read it: the connection is cut, which it can tell. */
+  const awaitReader = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+    stall = setTimeout(() => {
+      controller.error(new Error("The reader of the stream stands still."));
+      stop();
+      log.info("stream_end", { ...stream.fields, end: "stalled", batches: stream.sent });
+    }, STREAM_STALL_MS);
+  };
   let rest: Uint8Array = new Uint8Array(0);
   const sendPiece = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
     const piece = rest.subarray(0, SEND_PIECE_BYTES);
     rest = rest.subarray(piece.length);
     controller.enqueue(piece);
+    awaitReader(controller);
   };
   const body = new ReadableStream<Uint8Array>(
     {
+      start: awaitReader,
       // Nothing may be thrown in here: that would cut the connection without a word to the client.
       async pull(controller) {
+        clearTimeout(stall);
         let last: Uint8Array;
         try {
           if (rest.length > 0) return sendPiece(controller);
