@@ -29,7 +29,7 @@ export interface OpenedStream {
 export interface ConsumerObserver {
   /** So many seconds it had a batch to work on. */
   worked(seconds: number): void;
-  /** It asked for a batch, and had one after so many seconds. */
+  /** It asked for a batch, and had one after so many seconds, in which it had none. */
   dataReady(seconds: number): void;
   /** How many slots it holds now, of how many. */
   holds(slots: number, of: number): void;
@@ -176,6 +176,7 @@ export class HandoffSession implements HandoffHandler {
     this.#since = performance.now();
     for await (const ready of pipeline.batches()) {
       if (this.#held.size === 0) this.#stream?.consumer.dataReady(this.#lap());
+      else this.#stream?.consumer.worked(this.#lap());
       this.#held.set(ready.lease.number, ready);
       this.#observeHeld();
       this.#announce(ready);
@@ -205,8 +206,8 @@ export class HandoffSession implements HandoffHandler {
     this.#stream?.pipeline.release(lease, slot);
     this.#held.delete(lease);
     if (acknowledge || checkpoint) ready.acknowledge(checkpoint);
-    if (this.#held.size === 0) this.#stream?.consumer.worked(this.#lap());
-    else this.#stream?.consumer.dataReady(0);
+    this.#stream?.consumer.worked(this.#lap());
+    if (this.#held.size > 0) this.#stream?.consumer.dataReady(0);
     this.#observeHeld();
     if (this.#state === "over" && this.#held.size === 0) this.#connection.end();
   }

@@ -1,14 +1,14 @@
 /** What Prometheus is told: docs/companion.md explains each name. */
-import { Counter, Gauge, Histogram, Registry, Summary } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ErrorCode } from "../../core/errors.ts";
 import type { ConsumerObserver } from "../handoff/session.ts";
 import type { PipelineObserver } from "../pipeline/observer.ts";
+import { RecentValues } from "./recent-values.ts";
 
 /** How a stream leaves the companion. */
 export type StreamKind = "handoff" | "grpc";
 
-/** Observed values of the last ten minutes count for quantiles. */
-const QUANTILE_WINDOW_SECONDS = 600;
+const QUANTILES = [0.5, 0.95, 0.99];
 const WAIT_BUCKETS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30];
 
 /** Values that are looked up when somebody asks. */
@@ -35,15 +35,7 @@ export class Metrics {
     buckets: WAIT_BUCKETS,
     registers: [this.registry],
   });
-  readonly #readyQuantiles = new Summary({
-    name: nameOf("data_ready_quantile_seconds"),
-    help: "The same over the last ten minutes, as quantiles.",
-    labelNames: ["rank"],
-    percentiles: [0.5, 0.95, 0.99],
-    maxAgeSeconds: QUANTILE_WINDOW_SECONDS,
-    ageBuckets: 5,
-    registers: [this.registry],
-  });
+  readonly #recent = new Map<string, RecentValues>();
   readonly #waited = this.#counter("consumer_wait_seconds_total", "Time in which a consumer had no batch.", [
     "rank",
   ]);
@@ -89,6 +81,16 @@ export class Metrics {
   readonly #cacheMisses = this.#counter("cache_misses_total", "Items that the local cache did not have.");
 
   constructor(live: LiveValues) {
+    const quantiles = this.#gauge(
+      "data_ready_quantile_seconds",
+      "The same over each rank's latest batches, as quantiles.",
+      ["rank", "quantile"],
+      () => {
+        for (const [rank, recent] of this.#recent)
+          for (const [i, value] of recent.quantiles(QUANTILES).entries())
+            quantiles.set({ rank, quantile: String(QUANTILES[i]) }, value);
+      },
+    );
     this.#live("message_bytes", "Memory of received messages.", () => live.messageBytes());
     this.#live("slots_held", "Slots that consumers hold.", () => live.slots().held);
     this.#live("slots", "Slots of all rings.", () => live.slots().all);
@@ -136,12 +138,14 @@ export class Metrics {
 
   consumerObserver(rank: number): ConsumerObserver {
     const labels = { rank: String(rank) };
+    const recent = this.#recent.get(labels.rank) ?? new RecentValues();
+    this.#recent.set(labels.rank, recent);
     return {
       worked: (seconds) => this.#worked.inc(labels, seconds),
       dataReady: (seconds) => {
         this.#waited.inc(labels, seconds);
         this.#ready.observe(labels, seconds);
-        this.#readyQuantiles.observe(labels, seconds);
+        recent.add(seconds);
       },
       holds: (slots, of) => {
         if (slots === of && of > 0) this.#allHeld.inc(labels);
@@ -153,17 +157,17 @@ export class Metrics {
     return new Counter({ name: nameOf(name), help, labelNames, registers: [this.registry] });
   }
 
-  #gauge<T extends string>(name: string, help: string, labelNames: readonly T[]): Gauge<T> {
-    return new Gauge({ name: nameOf(name), help, labelNames, registers: [this.registry] });
+  #gauge<T extends string = never>(
+    name: string,
+    help: string,
+    labelNames: readonly T[] = [],
+    collect: () => void = () => undefined,
+  ): Gauge<T> {
+    return new Gauge({ name: nameOf(name), help, labelNames, registers: [this.registry], collect });
   }
 
   #live(name: string, help: string, value: () => number): void {
-    const gauge: Gauge = new Gauge({
-      name: nameOf(name),
-      help,
-      registers: [this.registry],
-      collect: () => gauge.set(value()),
-    });
+    const gauge: Gauge = this.#gauge(name, help, [], () => gauge.set(value()));
   }
 }
 

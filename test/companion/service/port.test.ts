@@ -166,7 +166,7 @@ test("it says who it is, how it is, and what it did", async () => {
   ]);
   const metrics = await ask("/metrics");
   expect(metrics.body).toMatch(/cyxcloud_companion_streams_opened_total\{kind="grpc"\} \d+/);
-  expect(metrics.body).toMatch(/cyxcloud_companion_data_ready_quantile_seconds\{quantile="0.99",rank="0"\} /);
+  expect(metrics.body).toMatch(/cyxcloud_companion_data_ready_quantile_seconds\{rank="0",quantile="0.99"\} /);
   expect(metrics.body).toMatch(/cyxcloud_companion_items_total\{rank="0"\} [1-9]/);
   expect(await ask("/elsewhere")).toMatchObject({ status: 404 });
   expect(await ask("/metrics", { method: "POST" })).toMatchObject({ status: 405 });
