@@ -70,9 +70,15 @@ afterAll(async () => {
 test("a share with an e-mail address reaches its user once an administrator verified it", async () => {
   const ada = await newUser("ada");
   await succeed(owner, "dataset", "share", "words", "--with", "ada@example.com");
-  expect(await cyxcloud(ada, "dataset", "info", "owner/words")).toMatchObject([1, /no such dataset/]);
-  expect(await cyxcloud(ada, "user", "verify", "ada")).toMatchObject([1, /administrator/]);
-  expect(await cyxcloud(owner, "user", "verify", "ada")).toMatchObject([1, /email: the user has none/]);
+  expect(await cyxcloud(ada, "dataset", "info", "owner/words")).toEqual([
+    1,
+    expect.stringMatching(/no such dataset/),
+  ]);
+  expect(await cyxcloud(ada, "user", "verify", "ada")).toEqual([1, expect.stringMatching(/administrator/)]);
+  expect(await cyxcloud(owner, "user", "verify", "ada")).toEqual([
+    1,
+    expect.stringMatching(/email: the user has none/),
+  ]);
   expect(await succeed(owner, "user", "verify", "ada", "--email", "ada@example.com")).toBe(
     "E-mail address verified: ada@example.com\n  User: ada\n",
   );
@@ -89,9 +95,9 @@ test("an attestor takes back what they attested, without the private key too", a
   await succeed(owner, "dataset", "share", "words", "--with", "lab");
   const key = /Public key: (\S+)/.exec(await succeed(lab, "key", "create", "stamp"))?.[1] as string;
   await succeed(owner, "attestors", "add", "lab", key);
-  expect(await cyxcloud(lab, "dataset", "attest", "owner/words")).toMatchObject([
+  expect(await cyxcloud(lab, "dataset", "attest", "owner/words")).toEqual([
     1,
-    /^error: claim: give either --claim TEXT or --withdraw/,
+    expect.stringMatching(/^error: claim: give either --claim TEXT or --withdraw/),
   ]);
   await succeed(lab, "dataset", "attest", "owner/words", "--claim", "looked at");
   rmSync(join(lab.home, ".config"), { recursive: true });
@@ -99,9 +105,9 @@ test("an attestor takes back what they attested, without the private key too", a
     `Attestation withdrawn: owner/words (version 1)\n  Key: ${key}\n  Trust: untrusted\n`,
   );
   expect(await succeed(lab, "dataset", "evidence", "owner/words")).toMatch(/withdrawn \d{4}-.* untrusted\n/);
-  expect(await cyxcloud(lab, "dataset", "attest", "owner/words", "--withdraw")).toMatchObject([
+  expect(await cyxcloud(lab, "dataset", "attest", "owner/words", "--withdraw")).toEqual([
     1,
-    /^error: There is no attestation of this version by a key of yours/,
+    expect.stringMatching(/^error: There is no attestation of this version by a key of yours/),
   ]);
 });
 

@@ -180,16 +180,17 @@ test.each<[what: string, change: Partial<StreamRequest>, error: object]>([
     { processing: { version: 1, steps: [{ op: "paint" }] } },
     { code: "invalid_argument" },
   ],
-  ["a backend without its device", { backend: "cuda-ipc" }, { code: /failed_precondition|invalid_argument/ }],
+  [
+    "a backend without its device",
+    { backend: "cuda-ipc" },
+    { code: expect.stringMatching(/^(failed_precondition|invalid_argument)$/) as string },
+  ],
   ["another schema", { schema_hash: "0".repeat(64) }, { code: "data_loss" }],
   ["a gateway that is not there", { gateway: "http://127.0.0.1:9" }, { code: "unavailable" }],
 ])("%s is refused, and nothing stays open", async (_, change, error) => {
   const client = await connect();
   client.send({ type: "open", ...request(change) });
-  const { code, ...expected } = error as { code: string | RegExp };
-  const refused = await client.expect("error");
-  expect(refused).toMatchObject(expected);
-  expect(refused.code).toMatch(code);
+  expect(await client.expect("error")).toMatchObject(error);
   await client.closed();
 });
 
