@@ -8,6 +8,7 @@ import { outputFormat, type OutputFormat } from "../decode/output-format.ts";
 import type { DatasetSchema } from "../../core/dataset/schema.ts";
 import { cachingSource } from "../cache/caching-source.ts";
 import type { ItemCache } from "../cache/item-cache.ts";
+import type { ConsumerDevice } from "../device/backend.ts";
 import type { Backends } from "../device/backends.ts";
 import {
   HANDOFF_BACKENDS,
@@ -135,7 +136,7 @@ export class Streams implements SessionHost {
     const { gateways, backends, workers, configuration, log } = this.#options;
     const metrics = this.#options.metrics;
     const rank = request.rank ?? 0;
-    const consumer = request.device && { ...request.device, probe: request.device.probe ?? "" };
+    const consumer = request.device && consumerOf(request.device);
     const { backend, reason } = await backends.choose(request.backend ?? configuration.backend, consumer);
     const processing = request.processing && parseProcessing(request.processing);
     const address = gateways.address(request.gateway);
@@ -259,6 +260,10 @@ export class Streams implements SessionHost {
     const finished = work.finally(() => this.#finishing.delete(finished));
     this.#finishing.add(finished);
   }
+}
+
+function consumerOf({ probe, ...device }: NonNullable<StreamRequest["device"]>): ConsumerDevice {
+  return probe === undefined ? device : { ...device, probe };
 }
 
 /** Tells how long its consumer waits for messages, and works on them. */
