@@ -334,6 +334,8 @@ export const TENSOR_MAX_DIMENSIONS: number = 8;
 /** Steps of a processing, and the longest side that it may ask for. */
 export const PROCESSING_MAX_STEPS: number = 16;
 export const PROCESSING_MAX_SIDE: number = 8_192;
+/** A decoder that is at one item for so long hangs, and its thread is ended: the largest image takes about a second. */
+export const DECODE_ITEM_MS: number = 60_000;
 /** Threads that check and decode. */
 export const DECODE_THREADS_MAX: number = 256;
 /** Kernel memory of such a thread: an image before and after, rows and weights between. Pages that stay unused cost nothing. */

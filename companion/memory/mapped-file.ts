@@ -8,7 +8,7 @@ import prettyBytes from "pretty-bytes";
 import { DataStreamError } from "../../core/errors.ts";
 import { freshName, sweepOnce } from "./file-names.ts";
 import { LibcError, libc } from "./libc.ts";
-import type { MemoryReference } from "./reference.ts";
+import { isReusable, type MemoryReference } from "./reference.ts";
 
 export const MEMORY_FOLDER = "/dev/shm";
 
@@ -20,7 +20,7 @@ export interface MappedFile {
   readonly memory: MemoryReference & { readonly kind: "address" };
   /** Removes the name; whoever has the file open or mapped keeps it. Idempotent. */
   unlink(): void;
-  /** Unlinks and unmaps. Idempotent. Touching the memory afterwards ends the process. */
+  /** Unlinks and unmaps, unless `neverReuse` was told of it. Idempotent. Touching the memory afterwards ends the process. */
   close(): void;
 }
 
@@ -72,7 +72,7 @@ class Mapping implements MappedFile {
     this.unlink();
     if (!this.#mapped) return;
     this.#mapped = false;
-    libc().unmap(this.memory.address, this.memory.byteLength);
+    if (isReusable(this.memory)) libc().unmap(this.memory.address, this.memory.byteLength);
   }
 }
 

@@ -36,6 +36,21 @@ export function viewOf(reference: MemoryReference): Uint8Array {
   return view;
 }
 
+const setAside = new Set<bigint>();
+
+/**
+ * A thread that nobody can end may still write here: the memory stays mapped until the process ends. Only so far as it
+ * is mapped memory; what threads share by reference lives as long as they do.
+ */
+export function neverReuse(reference: MemoryReference): void {
+  if (reference.kind === "address") setAside.add(reference.address);
+}
+
+/** Whether mapped memory may be given back. */
+export function isReusable(reference: MemoryReference & { readonly kind: "address" }): boolean {
+  return !setAside.has(reference.address);
+}
+
 /** @throws RangeError for a part that is not inside. */
 export function subReference(
   reference: MemoryReference,

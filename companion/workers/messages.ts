@@ -30,6 +30,13 @@ export interface Plan {
   readonly processing?: Processing;
 }
 
+/** How far a thread is, in memory that it shares with the pool: items begun, and which of its piece is the latest. */
+export interface ThreadData {
+  readonly progress: Int32Array<SharedArrayBuffer>;
+}
+
+export const PROGRESS_BYTES: number = 2 * Int32Array.BYTES_PER_ELEMENT;
+
 export interface PieceMessage {
   readonly id: number;
   readonly piece: Piece;

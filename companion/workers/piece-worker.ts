@@ -39,8 +39,11 @@ export class PieceWorker {
     return new PieceWorker(await loadKernels({ heapBytes: DECODE_HEAP_BYTES + HASH_AREA_BYTES }));
   }
 
-  /** Failures in the order of the items. Throws only when a decoder cannot be made at all. */
-  run(piece: Piece): PieceFailures {
+  /**
+   * Failures in the order of the items. Throws only when a decoder cannot be made at all.
+   * @param begins is told which item is decoded next.
+   */
+  run(piece: Piece, begins: (item: number) => void = () => undefined): PieceFailures {
     const { items, paths, seed, epoch } = piece;
     const wrong = this.#wrongHashes(piece);
     const decoder = this.#decoder(piece.plan);
@@ -50,6 +53,7 @@ export class PieceWorker {
       const [offset, length, itemIndex, place, size] = items.subarray(i * ITEM_FIELDS) as unknown as Field;
       let failure = wrong.has(i) ? WRONG_HASH : undefined;
       if (failure === undefined) {
+        begins(i);
         const item = { path, bytes: new Uint8Array(piece.input, offset, length) };
         try {
           decoder.decode(item, { seed, epoch, itemIndex }, output.subarray(place, place + size));

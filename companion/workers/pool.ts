@@ -4,6 +4,7 @@ import { DataStreamError, invalidArgument } from "../../core/errors.ts";
 import { DECODE_THREADS_MAX } from "../../core/limits.ts";
 import { type OutputFormat, outputFormat } from "../decode/output-format.ts";
 import { DecoderThread } from "./decoder-thread.ts";
+import { platformEvery, type Every } from "./hang-watch.ts";
 import { type BatchJob, checkJob, type ItemResult, outputLengths } from "./job.ts";
 import { type Piece, type PieceFailures, pieceOf, planOf } from "./messages.ts";
 import { splitByBytes } from "./split.ts";
@@ -14,6 +15,8 @@ const PIECES_AHEAD = 2;
 export interface WorkerPoolOptions {
   /** The file that threads run, where it is not `worker.ts` beside this one: in a bundle it has another name. */
   readonly file?: URL;
+  /** How time passes for threads that hang. */
+  readonly every?: Every;
 }
 
 interface QueuedPiece {
@@ -29,6 +32,7 @@ interface QueuedPiece {
  */
 export class WorkerPool {
   readonly #file: URL;
+  readonly #every: Every;
   readonly #threads: (DecoderThread | undefined)[];
   readonly #queue: QueuedPiece[] = [];
   #closing: Promise<void> | undefined;
@@ -38,14 +42,16 @@ export class WorkerPool {
       throw invalidArgument("threads", `must be 1 to ${DECODE_THREADS_MAX}.`, { limit: DECODE_THREADS_MAX });
     this.#threads = Array.from({ length: threads });
     this.#file = options.file ?? new URL("./worker.ts", import.meta.url);
+    this.#every = options.every ?? platformEvery;
   }
 
   /**
    * Hashes and decodes the items of a batch into their places in the output: item i at i × `itemBytes`, or for kind
    * "bytes" one after the other. The place of an item that failed holds anything.
    * @returns one result for each item.
-   * @throws DataStreamError `internal` when a thread ends unexpectedly, `canceled` when the pool is closed; only after
-   *   no thread touches the slot any more.
+   * @throws DataStreamError `internal` when a thread ends unexpectedly, or hangs at one item for `DECODE_ITEM_MS`;
+   *   `canceled` when the pool is closed. Only after no thread touches the slot any more, or with the ring's memory set
+   *   aside where a thread cannot be ended: see `neverReuse`.
    */
   async run(job: BatchJob): Promise<readonly ItemResult[]> {
     const lengths = outputLengths(job);
@@ -114,7 +120,7 @@ export class WorkerPool {
   }
 
   #start(place: number): DecoderThread {
-    const thread: DecoderThread = new DecoderThread(this.#file, () => {
+    const thread: DecoderThread = new DecoderThread(this.#file, this.#every, () => {
       if (this.#threads[place] === thread) this.#threads[place] = undefined;
     });
     return thread;

@@ -3,4 +3,4 @@ import { PieceWorker } from "./piece-worker.ts";
 import { serve } from "./serve.ts";
 
 const worker = await PieceWorker.create();
-serve((piece) => worker.run(piece));
+serve((piece, begins) => worker.run(piece, begins));
