@@ -22,6 +22,7 @@ const COMMANDS = {
   attacks: ["scripts/attacks.ts"],
   bench: ["bench/run.ts"],
   migrate: ["scripts/migrate.ts"],
+  "build:python": ["scripts/build-python.ts"],
 };
 
 const root = fileURLToPath(new URL("..", import.meta.url));

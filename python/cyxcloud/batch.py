@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakMethod
 
-from .errors import FailedPreconditionError
+from .errors import FailedPreconditionError, UnavailableError
 from .options import ItemError
 from .position import StreamPosition
 from .tensors import as_tensor, copy_of, integers
@@ -91,6 +92,7 @@ class Batch:
         self._framework = framework
         self._device = device
         self._kept = False
+        self._ask_again: WeakMethod[Callable[[Batch, UnavailableError], Sequence[str]]] | None = None
         self._paths: Sequence[str] | None = None
         self._indices: list[int] | None = None
         self.index, self.epoch, self.total_batches = index, epoch, total_batches
@@ -154,7 +156,13 @@ class Batch:
     def paths(self) -> Sequence[str]:
         """Path of each item in the dataset."""
         if self._paths is None:
-            self._paths = tuple(self._held().paths())
+            try:
+                self._paths = tuple(self._held().paths())
+            except UnavailableError as error:
+                ask_again = None if self._ask_again is None else self._ask_again()
+                if ask_again is None:
+                    raise
+                self._paths = tuple(ask_again(self, error))
         return self._paths
 
     def keep(self) -> Batch:

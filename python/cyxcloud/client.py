@@ -19,7 +19,7 @@ from .errors import FailedPreconditionError
 from .iterator import BatchIterator, Source
 from .launch import Command, companion_command, start_companion
 from .options import OnError, StreamOptions, stream_options
-from .position import position_of
+from .position import StreamPosition, next_item, position_of
 from .tensors import default_framework
 
 
@@ -146,7 +146,24 @@ class DataStreamClient:
         named = {"dataset_id": dataset_id, "access_token": access_token, "batch_size": batch_size}
         return PreparedStream(self, self._options({**_DEFAULTS, **asked, **named}))
 
+    def _restarted(self, options: StreamOptions) -> StreamOptions:
+        """A position of another batch size, but of equal global batches, as the beginning of a segment of its own."""
+        position = options.position
+        if position is None or position["batch_size"] == options.batch_size:
+            return options
+        count = self._describe(replace(options, position=None))["count"]
+        start = StreamPosition(
+            epoch=position["epoch"],
+            # Behind a short batch the next item would be past the end.
+            start_index=min(next_item(position), count),
+            batch_index=0,
+            world_size=options.world_size,
+            batch_size=options.batch_size,
+        )
+        return replace(options, position=start)
+
     def _describe(self, options: StreamOptions) -> dict[str, Any]:
+        options = self._restarted(options)
         companion = self._companion(options)
         if companion is None:
             return direct.describe(self._direct_gateway(options), options, self._pins, blake3_for(self.verify))
@@ -159,6 +176,7 @@ class DataStreamClient:
 
     def _open(self, options: StreamOptions) -> Source:
         framework = options.framework or default_framework()
+        options = self._restarted(options)
         companion = self._companion(options)
         if companion is None:
             gateway = self._direct_gateway(options)

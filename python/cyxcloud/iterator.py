@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Union
 
 from .batch import Batch
 from .direct.stream import DirectStream
-from .errors import DataStreamError, UnavailableError
+from .errors import UnavailableError
 from .handoff import HandoffStream
 from .options import ItemError, StreamOptions
 from .position import StreamPosition
@@ -68,6 +69,8 @@ class BatchIterator:
                 raise
         self._failures = 0
         self.position = batch.position
+        # Weakly: a batch that somebody keeps must not keep the stream open.
+        batch._ask_again = weakref.WeakMethod(self._paths_of)
         for item in batch.errors:
             self._left_out(item)
         self._progress.advance(batch.epoch)
@@ -101,25 +104,33 @@ class BatchIterator:
         """
         :raises UnavailableError: the error itself where another companion is no use, or none is found.
         """
-        if not isinstance(self._source, HandoffStream) or error.details.get("reason") not in (
-            "gone",
-            "draining",
-        ):
+        if not isinstance(self._source, HandoffStream):
             raise error
         self._source.close()
-        options = self._remaining()
-        while True:
+        self._source = self._opened_after(error, self._remaining())
+
+    def _opened_after(self, error: UnavailableError, options: StreamOptions) -> Source:
+        while error.details.get("reason") in ("gone", "draining") and self._failures < REOPEN_ATTEMPTS:
+            time.sleep(random.random() * min(MAX_DELAY_S, FIRST_DELAY_S * 2**self._failures))
             self._failures += 1
-            if self._failures > REOPEN_ATTEMPTS:
-                raise error
-            time.sleep(random.random() * min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** (self._failures - 1)))
             try:
-                self._source = self._opener(options)
-                return
+                return self._opener(options)
             except UnavailableError as again:
                 error = again
-            except DataStreamError as again:
-                raise again from error
+        raise error
+
+    def _paths_of(self, batch: Batch, error: UnavailableError) -> Sequence[str]:
+        """Of a batch whose companion ended before it was asked: another one sends the same batch."""
+        position = StreamPosition(**{**batch.position, "batch_index": batch.index})
+        options = replace(self._options, position=position, epoch=batch.epoch, epochs=1, stream_id=None)
+        source = self._opened_after(error, options)
+        try:
+            again = next(source)
+            if again.indices != batch.indices:
+                raise error
+            return again.paths
+        finally:
+            source.close()
 
     def _remaining(self) -> StreamOptions:
         """What is left, counted from what the consumer was given."""

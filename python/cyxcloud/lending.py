@@ -127,11 +127,17 @@ class Lender:
         """Ends the connection. What is still held stays good; the ring goes with the last of it."""
         if self._closed:
             return
-        if self._line.process == os.getpid():
-            try:
-                self.send({"type": "close"})
-            except DataStreamError:
-                pass
+        try:
+            self.flush()
+            # Not waiting: the collector may end a stream in the middle of its own release. The end of the connection says it too.
+            if self._line.process == os.getpid() and self._busy.acquire(blocking=False):
+                try:
+                    self._line.send({"type": "close"})
+                    self._closed = True
+                finally:
+                    self._busy.release()
+        except DataStreamError:
+            pass
         self._closed = True
         self._line.close()
         self.flush()

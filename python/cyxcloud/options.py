@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from .errors import invalid_argument
-from .position import StreamPosition, position_of
+from .position import StreamPosition, fits_batches, position_of
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,12 @@ def stream_options(
     first = stands["epoch"] if stands else whole_epoch
     world = _whole("world_size", world_size, 1, 65_536)
     size = _whole("batch_size", batch_size, 1, 65_536)
-    if stands is not None and stands["batch_size"] != size:
-        raise invalid_argument("position", f"was taken with batch_size {stands['batch_size']}; this stream has {size}.")
+    if stands is not None and not fits_batches(stands, size, world):
+        raise invalid_argument(
+            "position",
+            f"was taken with batch_size {stands['batch_size']} and world_size {stands['world_size']}; this stream has {size} "
+            f"and {world}. Keep the batch size, or the product of both.",
+        )
     return StreamOptions(
         dataset_id=dataset_id,
         access_token=access_token,

@@ -44,3 +44,9 @@ def position_of(value: Mapping[str, Any]) -> StreamPosition:
 def next_item(position: StreamPosition) -> int:
     """Position of the epoch's order at which the next global batch begins; may lie past the end, after a short batch."""
     return position["start_index"] + position["batch_index"] * position["batch_size"] * position["world_size"]
+
+
+def fits_batches(position: StreamPosition, batch_size: int, world_size: int) -> bool:
+    """Whether a stream of these may go on there: with the same batches for each rank, or the same for all ranks together."""
+    same_global = position["batch_size"] * position["world_size"] == batch_size * world_size
+    return position["batch_size"] == batch_size or same_global

@@ -19,7 +19,11 @@ _WIDER = {"uint16": "int32", "uint32": "int64"}
 def default_framework() -> str:
     """torch where it is installed, else numpy, else plain memory views."""
     for name in ("torch", "numpy"):
-        if name in sys.modules or importlib.util.find_spec(name) is not None:
+        if name in sys.modules:
+            return name
+        found = importlib.util.find_spec(name)
+        # A folder that happens to have the name is a package, too, but one without a file of its own.
+        if found is not None and found.origin is not None:
             return name
     return "memoryview"
 

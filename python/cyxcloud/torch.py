@@ -204,6 +204,7 @@ class StreamingDataset(IterableDataset):  # type: ignore[misc]
         :raises StateMismatch: naming the field in which the state belongs to another stream.
         """
         own = self.state_dict()
+        state = self._rebatched(state)
         for field in ("version", "dataset", "batch_size", "shuffle", "seed", "block", "tail", "filter", "processing"):
             _same(field, state.get(field), own[field])
         place = _Place(standing_of(state), state.get("worker"))
@@ -216,6 +217,17 @@ class StreamingDataset(IterableDataset):  # type: ignore[misc]
         self._resume = place
         self._running = None
         self._next_epoch[0] = place.standing.epoch
+
+    def _rebatched(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Another batch size fits where all ranks together have the same: then the global batches are the same, too."""
+        standing = standing_of(state)
+        now = (self._options.batch_size, self.world_size)
+        same_global = standing.batch_size * standing.world_size == now[0] * now[1]
+        if standing.batch_size == now[0] or not same_global or standing.batch_index % standing.num_workers:
+            return state
+        start = next_item(standing.share(0, standing.world_size, 0, standing.num_workers).position)
+        start = min(start, self.description["count"])
+        return {**state, **Standing(standing.epoch, start, 0, now[1], 1, now[0]).json()}
 
     def _place(self) -> _Place:
         return self._running.place if self._running is not None else self._resume or _Place(self._beginning(self.epoch))

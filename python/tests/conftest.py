@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cyxcloud
+from cyxcloud.address import parse_address, probe
 from fake_companion import FakeCompanion
-
-VECTORS = Path(__file__).parents[2] / "test" / "vectors"
+from world import World
 
 
 @pytest.fixture
@@ -30,17 +32,28 @@ def companion(tmp_path: Path) -> Iterator[Callable[..., FakeCompanion]]:
         each.close()
 
 
-@dataclass(frozen=True)
-class World:
-    """What test/python/world.ts prepared: a gateway, a token for each dataset, and streams as another client saw them."""
-
-    gateway: str
-    tokens: dict[str, str]
-    streams: list[dict[str, Any]]
-
-
 @pytest.fixture(scope="session")
 def world() -> World:
     file = os.environ.get("CYXCLOUD_TEST_WORLD")
     assert file, "These tests need a gateway: npx vitest run test/python starts one and runs them."
     return World(**json.loads(Path(file).read_text()))
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where no companion runs yet."""
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        chosen = f"127.0.0.1:{probing.getsockname()[1]}"
+    environment = pytest.MonkeyPatch()
+    home = tmp_path_factory.mktemp("home")
+    environment.setenv("XDG_RUNTIME_DIR", str(home))
+    environment.setenv("HOME", str(home))
+    yield chosen
+    try:
+        found = probe(parse_address(chosen))
+        if found is not None and found.pid is not None:
+            os.kill(found.pid, signal.SIGTERM)
+    except cyxcloud.UnavailableError:
+        pass
+    environment.undo()

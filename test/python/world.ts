@@ -18,7 +18,7 @@ export interface World {
 }
 
 /** Few subrequests, so that responses end early and are continued. */
-const SUBREQUESTS = "40";
+const SUBREQUESTS = "150";
 const SIDE = 6;
 
 /** Digits as PNG in class folders, small npy arrays, raw tensors and plain text, each with a token. */

@@ -5,39 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
-from conftest import World
 
 import cyxcloud
 from cyxcloud import BatchIterator, DataStreamClient
 from cyxcloud.address import CompanionAddress, parse_address, probe
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where no companion runs yet."""
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        chosen = f"127.0.0.1:{probing.getsockname()[1]}"
-    environment = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp("home")
-    environment.setenv("XDG_RUNTIME_DIR", str(home))
-    environment.setenv("HOME", str(home))
-    yield chosen
-    try:
-        os.kill(found(chosen).pid or 0, signal.SIGTERM)
-    except cyxcloud.UnavailableError:
-        pass
-    environment.undo()
+from world import World
 
 
 def found(address: str) -> CompanionAddress:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy
 import pytest
-from conftest import World
 
 import cyxcloud
 from cyxcloud import BatchIterator, DataStreamClient
 from cyxcloud.direct.stream import DirectStream
+from world import World
 
 CASES = {"batchSize": "batch_size", "worldSize": "world_size"}
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_gateway import FakeGateway
 
 import cyxcloud
 from cyxcloud import DataStreamClient
 from cyxcloud.address import gateway_of_token, is_bound, parse_address
 from cyxcloud.launch import companion_command
+from fake_gateway import FakeGateway
 
 TESTS = Path(__file__).parents[1]
 FAKE = [sys.executable, str(TESTS / "fake_companion.py")]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy
 import pytest
-from fake_gateway import encode_manifest
 from PIL import Image
 
 import cyxcloud
@@ -19,6 +18,7 @@ from cyxcloud.direct.manifest import Manifest, path_violation
 from cyxcloud.direct.schema import parse_reference, parse_schema
 from cyxcloud.direct.transcript import Filter
 from cyxcloud.direct.wire import Writer, fields, numbers
+from fake_gateway import encode_manifest
 
 FILES = [("a/1", b"one"), ("a/2", b""), ("b/ö", b"three")]
 

@@ -206,6 +206,16 @@ def test_goes_on_behind_the_last_batch_when_the_companion_ends(companion: Make, 
     assert reopened["epochs"] == 2
 
 
+def test_paths_are_there_although_the_companion_ended_meanwhile(companion: Make) -> None:
+    fake = companion(count=42, die_after=2)
+    stream = open_stream(fake)
+    next(stream)
+    batch = next(stream)
+    fake.wait(lambda: not fake._threads[0].is_alive())
+    assert batch.paths == tuple(f"class-{i % 3}/{i}.bin" for i in range(4, 8))
+    assert [index for each in stream for index in each.indices] == list(range(8, 42))
+
+
 def test_gives_up_when_no_companion_comes_back(companion: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cyxcloud.iterator.FIRST_DELAY_S", 0.001)
     fake = companion(die_after=2)
@@ -336,3 +346,14 @@ def test_the_request_says_what_was_asked(companion: Make) -> None:
         "max_trust_level": 2, "prefetch_batches": 4, "on_error": "skip", "processing": {"version": 1, "steps": []},
         "cache": False,
     }]  # fmt: skip
+
+
+def test_goes_on_with_another_batch_size_where_global_batches_are_the_same(companion: Make) -> None:
+    fake = companion(count=22)
+    positions = [batch.position for batch in open_stream(fake, batch_size=4, world_size=2)]
+    for position in positions:
+        expected = list(range(min(22, 8 * position["batch_index"]), 22))
+        seen = [index for batch in open_stream(fake, batch_size=8, position=position) for index in batch.indices]
+        assert seen == expected
+    with pytest.raises(cyxcloud.InvalidArgumentError, match="product of both"):
+        open_stream(fake, batch_size=5, position=positions[0])

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import VECTORS
 
 import cyxcloud
 from cyxcloud import DataStreamClient, PreparedStream
 from cyxcloud.mixing import Mixing
 from fake_companion import FakeCompanion
+from world import VECTORS
 
 Make = Callable[..., FakeCompanion]
 

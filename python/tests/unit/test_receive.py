@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fake_gateway import FakeGateway, Fault
 
 import cyxcloud
 from cyxcloud import BatchIterator, DataStreamClient
 from cyxcloud.direct.messages import BatchMessage
+from fake_gateway import FakeGateway, Fault
 
 
 @pytest.fixture(autouse=True)

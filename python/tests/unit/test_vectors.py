@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import VECTORS
 
 from cyxcloud import address, options
 from cyxcloud.direct import globs, http, manifest, order, plan, receive, schema
@@ -16,6 +15,7 @@ from cyxcloud.direct.canonical import canonical_json
 from cyxcloud.direct.hashing import Blake3, blake3_for
 from cyxcloud.direct.order import BlockShape, Order, view_bytes
 from cyxcloud.direct.transcript import Filter, StreamParameters, Transcript, framed_batch_hash
+from world import VECTORS
 
 
 def blake3() -> Blake3:

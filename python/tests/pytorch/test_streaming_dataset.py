@@ -157,6 +157,24 @@ def test_the_state_is_the_same_on_every_rank_and_fits_another_world(make: Callab
     assert sorted(seen) == list(range(COUNT))
 
 
+def test_equal_global_batches_go_on_with_another_batch_size(make: Callable[..., StreamingDataset]) -> None:
+    dataset = make(batch_size=6, shuffle=False)
+    iterator = iter(dataset)
+    for _ in range(3):
+        next(iterator)
+    state = dataset.state_dict()
+    ranks = []
+    for rank in range(2):
+        again = make(batch_size=3, rank=rank, world_size=2)
+        again.load_state_dict(state)
+        ranks.append([items_of(given) for given in again])
+    assert [sorted(a + b) for a, b in zip(*ranks)][:5] == [list(range(i, i + 6)) for i in range(18, 48, 6)]
+    for _ in iterator:
+        pass
+    with pytest.raises(cyxcloud.StateMismatch, match=r"^batch_size"):
+        make(batch_size=3).load_state_dict(state)
+
+
 @pytest.mark.parametrize("taken", [0, 1, 4, 5, 6])
 def test_workers_of_a_plain_loader_go_on_where_the_program_says(
     make: Callable[..., StreamingDataset], taken: int
