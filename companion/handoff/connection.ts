@@ -9,8 +9,11 @@ import { parseClientMessage } from "./parse.ts";
 export interface HandoffHandler {
   /** What it throws is told to the client, and ends the connection. */
   message(message: ClientMessage): void;
-  /** The connection is over, whoever ended it; comes exactly once, and no message after it. */
-  ended(): void;
+  /**
+   * The connection is over, whoever ended it; comes exactly once, and no message after it. When it resolves the client
+   * sees the end: nothing of its memory is in use here any more.
+   */
+  ended(): Promise<void>;
 }
 
 /** How long a client that was told why its connection ends may take to read it. */
@@ -21,9 +24,10 @@ export class HandoffConnection {
   readonly #socket: Socket;
   readonly #lines = new LineReader();
   #handler: HandoffHandler | undefined;
-  /** Nothing is sent or taken any more. */
-  #over = false;
+  /** Nothing is sent or taken any more; resolves when the handler has freed everything. */
+  #left: Promise<void> | undefined;
 
+  /** @param socket stays open for writing when the client ends its side. */
   constructor(socket: Socket) {
     this.#socket = socket;
   }
@@ -33,16 +37,13 @@ export class HandoffConnection {
     this.#handler = handler;
     this.#socket.on("data", (chunk: Buffer) => this.#take(chunk));
     // A client that closes its sending side is gone, too: it could release nothing any more.
-    this.#socket.on("end", () => this.#socket.destroy());
+    this.#socket.on("end", () => this.close());
     this.#socket.on("error", () => undefined);
-    this.#socket.on("close", () => {
-      this.#over = true;
-      this.#handler?.ended();
-    });
+    this.#socket.on("close", () => this.close());
   }
 
   send(message: ServerMessage): void {
-    if (this.#over) return;
+    if (this.isOver) return;
     this.#socket.write(`${JSON.stringify(message)}\n`);
     if (this.#socket.writableLength > HANDOFF_BACKLOG_MAX_BYTES) this.close();
   }
@@ -53,26 +54,34 @@ export class HandoffConnection {
     this.send({ type: "error", code, message, details });
   }
 
-  /** Ends when everything was read. */
-  end(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#socket.end();
-    this.#socket.setTimeout(FAREWELL_MS, () => this.#socket.destroy());
+  get isOver(): boolean {
+    return this.#left !== undefined;
   }
 
-  /** Ends at once; what was not read is lost. */
+  /** Ends when everything was read. */
+  end(): void {
+    this.#leave(() => {
+      this.#socket.end();
+      this.#socket.setTimeout(FAREWELL_MS, () => this.#socket.destroy());
+    });
+  }
+
+  /** Ends without waiting for the client; what was not read is lost. */
   close(): void {
-    this.#over = true;
-    this.#socket.destroy();
+    this.#leave(() => this.#socket.destroy());
+  }
+
+  #leave(endSocket: () => void): void {
+    this.#left ??= this.#handler?.ended() ?? Promise.resolve();
+    void this.#left.finally(endSocket);
   }
 
   #take(chunk: Buffer): void {
-    if (this.#over) return;
+    if (this.isOver) return;
     try {
       for (const line of this.#lines.push(chunk)) {
         this.#handler?.message(parseClientMessage(line));
-        if (this.#over) return;
+        if (this.isOver) return;
       }
     } catch (error) {
       this.sendError(error);

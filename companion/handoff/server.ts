@@ -44,27 +44,22 @@ export class HandoffServer {
     path: string,
     handlerOf: (connection: HandoffConnection) => HandoffHandler,
   ): Promise<HandoffServer> {
-    const server = createServer();
+    // The client sees the end when everything is free, also where it ended its side first.
+    const server = createServer({ allowHalfOpen: true });
     const handoff = new HandoffServer(path, server);
     server.on("connection", (socket) => {
       const connection = new HandoffConnection(socket);
       handoff.#connections.add(connection);
-      const handler = handlerOf(connection);
-      connection.serve({
-        message: (message) => handler.message(message),
-        ended: () => {
-          handoff.#connections.delete(connection);
-          handler.ended();
-        },
-      });
+      socket.on("close", () => handoff.#connections.delete(connection));
+      connection.serve(handlerOf(connection));
     });
     await listenPrivately(server, path, "handoff_socket");
     return handoff;
   }
 
-  /** Clients that are connected. */
+  /** Clients that are connected and not about to be gone. */
   get connections(): number {
-    return this.#connections.size;
+    return [...this.#connections].filter(({ isOver }) => !isOver).length;
   }
 
   /** Takes no further clients; those that are there stay. */
@@ -72,7 +67,7 @@ export class HandoffServer {
     this.#server.close();
   }
 
-  /** Ends every connection and removes the socket. */
+  /** Ends every connection, once what its client had is free, and removes the socket. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const connection of this.#connections) connection.close();

@@ -106,12 +106,13 @@ export class HandoffSession implements HandoffHandler {
     }
   }
 
-  /** The client is gone: everything it had is free again. */
-  ended(): void {
+  /** The client is gone. Resolves when everything it had is free again. */
+  ended(): Promise<void> {
     this.#state = "over";
     clearTimeout(this.#attachTimer);
     this.#gone.abort(new DataStreamError("canceled", "The client is gone."));
-    void this.#stop().then(this.#closed.resolve);
+    this.#closed.resolve(this.#stop());
+    return this.#closed.promise;
   }
 
   /** The companion is stopping: a client without a stream has nothing to wait for. */
@@ -125,10 +126,15 @@ export class HandoffSession implements HandoffHandler {
   }
 
   async #stop(): Promise<void> {
-    await this.#stream?.pipeline.close();
-    // An open that was under way finds the signal aborted, and closes what it opened.
-    await this.#work;
-    await this.#stream?.pipeline.close();
+    try {
+      await this.#stream?.pipeline.close();
+      // An open that was under way finds the signal aborted, and closes what it opened.
+      await this.#work;
+      await this.#stream?.pipeline.close();
+    } catch (error) {
+      // A driver that refuses: what can be freed is.
+      this.#stream?.failed(error);
+    }
     this.#stream?.closed();
   }
 

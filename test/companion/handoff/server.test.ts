@@ -38,7 +38,7 @@ async function listen(): Promise<{
   const server = await HandoffServer.listen(path, (connection) => {
     connections.push(connection);
     connection.send({ type: "welcome", protocol: 1, version: "test", pid: process.pid, backends: [] });
-    return { message: (message) => void seen.push(message), ended: resolve };
+    return { message: (message) => void seen.push(message), ended: () => Promise.resolve(resolve()) };
   });
   servers.push(server);
   return { server, seen, connections, ended };

@@ -129,6 +129,39 @@ test("a stream that fails is told, and the connection ends when nothing is held"
   expect(calls).toEqual(["failed data_loss", "close", "close", "closed"]);
 });
 
+test.each([
+  ["says so", (socket: Socket) => void socket.write(`{"type":"close"}\n`)],
+  ["ends its side", (socket: Socket) => void socket.end()],
+])("a client that %s sees the end when its stream has given everything back", async (_, leave) => {
+  const closing = Promise.withResolvers<void>();
+  const given = Promise.withResolvers<void>();
+  open = () => Promise.resolve(pretended({ close: () => (closing.resolve(), given.promise) }));
+  const { socket, next } = await client();
+  const ended = once(socket, "end").then(() => calls.push("end"));
+  socket.write(OPEN);
+  await next();
+  leave(socket);
+  await closing.promise;
+  // Whatever was sent is seen by now.
+  (await client()).socket.destroy();
+  expect(calls).toEqual([]);
+  given.resolve();
+  await ended;
+  expect(calls).toEqual(["closed", "end"]);
+});
+
+test("a stream that cannot give everything back is told of, and its client sees the end all the same", async () => {
+  const refused = new DataStreamError("failed_precondition", "CUDA: cuMemHostUnregister: it refuses.");
+  open = () => Promise.resolve(pretended({ close: () => Promise.reject(refused) }));
+  const { socket, next } = await client();
+  socket.write(OPEN);
+  await next();
+  socket.end();
+  expect(await next()).toBeUndefined();
+  await session.closed;
+  expect(calls).toEqual(["failed failed_precondition", "closed"]);
+});
+
 test("what failed inside is not shown", async () => {
   const { socket, next } = await client();
   socket.write(OPEN.replace("open", "describe"));

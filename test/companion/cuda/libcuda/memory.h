@@ -30,6 +30,14 @@ static void file_of(char *path, uint64_t owner, uint64_t number) {
   snprintf(path, PAGE, "%s/device-%llu-%llu", folder ? folder : "/tmp", (unsigned long long)owner, (unsigned long long)number);
 }
 
+/* Whether a process has the handle of an allocation open. */
+static int is_open(const char *path) {
+  int descriptor = open(path, O_RDONLY);
+  int locked = flock(descriptor, LOCK_EX | LOCK_NB) != 0;
+  close(descriptor);
+  return locked;
+}
+
 static uint64_t checksum(const IpcHandle *handle) {
   uint64_t sum = 0xcbf29ce484222325ull;
   for (int i = 0; i < 56; i++) sum = (sum ^ handle->bytes[i]) * 0x100000001b3ull;
@@ -68,6 +76,7 @@ Result cuMemFree_v2(DevicePointer pointer) {
     if (in_use(range->address, range->length)) violation(OK, "cuMemFree of memory that a copy still uses");
     char path[PAGE];
     file_of(path, range->owner, range->number);
+    if (is_open(path)) violation(OK, "cuMemFree of memory that another process has open");
     unlink(path);
     munmap(range->address, range->length);
     drop(range);
@@ -112,13 +121,15 @@ Result cuIpcOpenMemHandle_v2(DevicePointer *pointer, IpcHandle handle, unsigned 
     return violation(INVALID_VALUE, "a handle was opened in a context of another device");
   char path[PAGE];
   file_of(path, owner, number);
-  int descriptor = open(path, O_RDWR);
+  int descriptor = open(path, O_RDWR | O_CLOEXEC);
   if (descriptor < 0) return MAP_FAILED_ERROR;
   char *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-  close(descriptor);
-  if (address == MAP_FAILED) return MAP_FAILED_ERROR;
+  if (address == MAP_FAILED || flock(descriptor, LOCK_SH)) {
+    close(descriptor);
+    return MAP_FAILED_ERROR;
+  }
   pthread_mutex_lock(&lock);
-  add((Range){.sort = MAPPING, .context = current(), .address = address, .length = length});
+  add((Range){.sort = MAPPING, .context = current(), .address = address, .length = length, .descriptor = descriptor});
   pthread_mutex_unlock(&lock);
   *pointer = (DevicePointer)(uintptr_t)address + DEVICE_SHIFT;
   return OK;
@@ -134,6 +145,7 @@ Result cuIpcCloseMemHandle(DevicePointer pointer) {
   else {
     if (in_use(range->address, range->length)) violation(OK, "a handle was closed that a copy still uses");
     munmap(range->address, range->length);
+    close(range->descriptor);
     drop(range);
   }
   pthread_mutex_unlock(&lock);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -72,6 +73,7 @@ typedef struct Range {
   char *address;
   size_t length;
   uint64_t owner, number;
+  int descriptor; /* of an opened handle: its lock tells the exporter that it is open */
 } Range;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
