@@ -3,6 +3,7 @@ import { rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Command, InvalidArgumentError } from "commander";
+import { MigrationsChangedError } from "./stack/applied-migrations.ts";
 import { startStack, type Stack } from "./stack/index.ts";
 import { ROOT } from "./stack/paths.ts";
 import { PortBusyError } from "./stack/ports.ts";
@@ -65,8 +66,8 @@ async function start(): Promise<Stack> {
       ...(options.entry !== undefined && { entry: options.entry }),
     });
   } catch (error) {
-    const expected = error instanceof PortBusyError || error instanceof StackRunningError;
-    console.error(expected ? error.message : error);
+    const expected = [PortBusyError, StackRunningError, MigrationsChangedError];
+    console.error(expected.some((each) => error instanceof each) ? (error as Error).message : error);
     process.exit(1);
   }
 }
