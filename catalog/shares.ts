@@ -22,6 +22,8 @@ export interface ShareRow {
   readonly datasetId: string;
   /** Whom it is for: a name, or the address that it was given to, to all but who holds it. */
   readonly user: string;
+  /** Null where `user` is an address: whether it is anybody's, only who holds the share may know. */
+  readonly userId: string | null;
   readonly grantedBy: string;
   readonly permissions: readonly SharePermission[];
   readonly createdAt: Date;
@@ -31,7 +33,8 @@ export interface ShareRow {
 
 const COLUMNS = `s.id, s.dataset_id, g.name AS granted_by, s.permissions, s.expires_at,
   date_trunc('milliseconds', s.created_at) AS created_at,
-  CASE WHEN s.shared_with_user_id = $1::uuid THEN u.name ELSE COALESCE(s.shared_with_email, u.name) END AS shared_with
+  CASE WHEN s.shared_with_user_id = $1::uuid THEN u.name ELSE COALESCE(s.shared_with_email, u.name) END AS shared_with,
+  CASE WHEN s.shared_with_user_id = $1::uuid OR s.shared_with_email IS NULL THEN u.id END AS shared_with_id
   FROM dataset_shares s LEFT JOIN users u ON u.id = s.shared_with_user_id
   JOIN users g ON g.id = s.granters[cardinality(s.granters)]`;
 
@@ -91,6 +94,7 @@ function parseShare(row: SqlRow): ShareRow {
     id: textOf(row, "id"),
     datasetId: textOf(row, "dataset_id"),
     user: textOf(row, "shared_with"),
+    userId: nullable(textOf)(row, "shared_with_id"),
     grantedBy: textOf(row, "granted_by"),
     permissions: textsOf(row, "permissions") as readonly SharePermission[],
     createdAt: dateOf(row, "created_at"),

@@ -4,10 +4,12 @@ import type { Evidence } from "./keys.ts";
 
 /** Who may attest, as of the newest version of the list. Public keys are hexadecimal. */
 export interface AttestorList {
+  /** 0 before the first attestor. */
   readonly version: number;
-  readonly created_at: string;
-  readonly expires_at: string;
-  /** Of an expired list nobody counts. */
+  /** null of version 0, as is the other. */
+  readonly created_at: string | null;
+  readonly expires_at: string | null;
+  /** Of a list that expired, or never was, nobody counts. */
   readonly in_force: boolean;
   readonly attestors: readonly {
     readonly name: string;

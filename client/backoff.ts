@@ -11,6 +11,8 @@ export interface RetryPolicy {
   readonly patienceMs?: number;
   /** Replaces the platform's time, for tests. */
   readonly clock?: Clock;
+  /** Longest that the gateway's own word (Retry-After) is waited for. Default: a minute. */
+  readonly maxRetryAfterMs?: number;
 }
 
 export interface Clock {
@@ -34,6 +36,36 @@ export function backoffDelayMs(
   random: () => number = Math.random,
 ): number {
   return random() * Math.min(policy.maxDelayMs, policy.firstDelayMs * 2 ** attempt);
+}
+
+const MAX_RETRY_AFTER_MS = 60_000;
+
+/** The wait that the gateway asked for, as far as the policy goes along, and then the own share of `backoffDelayMs`. */
+export function retryDelayMs(
+  policy: RetryPolicy,
+  attempt: number,
+  { details }: DataStreamError,
+  random: () => number = Math.random,
+): number {
+  const asked = details[RETRY_AFTER_DETAIL];
+  const askedMs = typeof asked === "number" ? asked * 1000 : 0;
+  return (
+    Math.min(askedMs, policy.maxRetryAfterMs ?? MAX_RETRY_AFTER_MS) + backoffDelayMs(policy, attempt, random)
+  );
+}
+
+/** Detail of an error: the seconds that the gateway asked to wait. */
+export const RETRY_AFTER_DETAIL = "retry_after_seconds";
+
+/**
+ * Seconds from now that a Retry-After header names, as a number of them or as a date (RFC 9110, 10.2.3); undefined where
+ * there is none that makes sense.
+ */
+export function retryAfterSeconds(header: string | null): number | undefined {
+  if (header === null) return undefined;
+  if (/^\d+$/.test(header)) return Number(header);
+  const at = header.endsWith(" GMT") ? Date.parse(header) : Number.NaN;
+  return Number.isNaN(at) ? undefined : Math.max(0, (at - Date.now()) / 1000);
 }
 
 /** Resolves after `ms`; rejects with `canceled` when the signal aborts. */
@@ -83,7 +115,7 @@ export class Attempts {
     const { attempts, patienceMs = 0 } = this.#policy;
     const isSpent = this.#failures >= attempts && this.#clock.now() - this.#begun >= patienceMs;
     if (!mayPass || isSpent) throw error;
-    await this.#clock.sleep(backoffDelayMs(this.#policy, this.#failures - 1), signal);
+    await this.#clock.sleep(retryDelayMs(this.#policy, this.#failures - 1, error), signal);
   }
 }
 

@@ -1,7 +1,14 @@
 import { DataStreamError, invalidArgument, type ErrorCode, type ErrorDetails } from "../core/errors.ts";
 import type { KeyPair } from "../core/trust/ed25519.ts";
 import { createProof } from "./proof.ts";
-import { canceled, DEFAULT_RETRY, retrying, type RetryPolicy } from "./backoff.ts";
+import {
+  canceled,
+  DEFAULT_RETRY,
+  RETRY_AFTER_DETAIL,
+  retryAfterSeconds,
+  retrying,
+  type RetryPolicy,
+} from "./backoff.ts";
 
 /** How the client reaches a gateway. */
 export interface GatewayOptions {
@@ -128,7 +135,7 @@ export class Gateway {
       throw new DataStreamError("unavailable", `The gateway at ${this.base} cannot be reached.`, { cause });
     }
     if (response.ok) return response;
-    throw await problemToError(response);
+    throw withRetryAfter(await problemToError(response), response.headers.get("retry-after"));
   }
 
   /**
@@ -248,6 +255,15 @@ export function problemError(status: number, body: string): DataStreamError {
       details[name] = value;
   }
   return new DataStreamError(code, detail, { details });
+}
+
+/** The same error, with the time that the gateway asks to wait among its details. */
+function withRetryAfter(error: DataStreamError, header: string | null): DataStreamError {
+  const seconds = retryAfterSeconds(header);
+  if (seconds === undefined) return error;
+  return new DataStreamError(error.code, error.message, {
+    details: { ...error.details, [RETRY_AFTER_DETAIL]: seconds },
+  });
 }
 
 /** The value where it is text. */

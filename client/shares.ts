@@ -6,7 +6,10 @@ export type SharePermission = "read" | "stream" | "reshare";
 export interface Share {
   readonly id: string;
   readonly dataset_id: string;
+  /** Name, or the e-mail address that was given. */
   readonly user: string;
+  /** null of an e-mail address, to all but who holds the share. */
+  readonly user_id: string | null;
   readonly granted_by: string;
   readonly permissions: readonly SharePermission[];
   readonly created_at: string;

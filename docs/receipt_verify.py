@@ -4,6 +4,7 @@ import base64, hashlib, json, struct, sys
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+sys.excepthook = lambda kind, error, _: print("refused:", kind.__name__, error, file=sys.stderr)
 def check(holds, what): holds or sys.exit("refused: " + what)
 def derive(what, data): return blake3(data, derive_key_context="cyxcloud-datastream 2026-11 " + what).digest()
 def canonical(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -30,8 +31,7 @@ def permute(epoch, purpose, index, n, x):  # order-v1.md: a keyed Feistel networ
         f = ((f ^ right) ^ (f ^ right) >> 16) * 0x85EBCA6B % 2**32
         f = (f ^ f >> 13) * 0xC2B2AE35 % 2**32
         left, right = right, left ^ (f ^ f >> 16) % 2**half
-    x = left << half | right
-    return x if x < n else permute(epoch, purpose, index, n, x)
+    return x if (x := left << half | right) < n else permute(epoch, purpose, index, n, x)
 
 def item_at(epoch, x):
     if not lanes: return permute(epoch, 0, 0, count, x) if p["mode"] == "full" else x

@@ -1,5 +1,4 @@
 /** Attestations of dataset versions, and who may make them. */
-import { type Attestor, type AttestorList, readAttestors } from "../catalog/attestors.ts";
 import type { DatasetRow } from "../catalog/datasets.ts";
 import { type EvidenceRow, insertAttestation, withdrawAttestation } from "../catalog/evidence.ts";
 import type { User } from "../catalog/users.ts";
@@ -69,17 +68,4 @@ export async function retractAttestation(sql: Sql, user: User, id: string): Prom
   throw new DataStreamError("not_found", "attestation: there is no such attestation that you may withdraw.", {
     details: { field: "attestation" },
   });
-}
-
-/** The newest list. @throws `not_found` where there never was one. */
-export async function requireAttestors(
-  sql: Sql,
-): Promise<{ readonly list: AttestorList; readonly attestors: readonly Attestor[] }> {
-  const { list, attestors } = await readAttestors(sql);
-  if (list === undefined)
-    throw new DataStreamError(
-      "not_found",
-      "There is no list of attestors yet. An administrator makes one with: cyxcloud attestors add",
-    );
-  return { list, attestors };
 }

@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { DataStreamError } from "../core/errors.ts";
 import type { Companion } from "../companion/service/companion.ts";
 import { startLocalCompanion } from "./stack/companion.ts";
+import { MigrationsChangedError } from "./stack/applied-migrations.ts";
 import { startStack, type Stack } from "./stack/index.ts";
 import { ROOT } from "./stack/paths.ts";
 import { PortBusyError } from "./stack/ports.ts";
@@ -73,8 +74,8 @@ async function start(): Promise<Stack> {
       ...(options.entry !== undefined && { entry: options.entry }),
     });
   } catch (error) {
-    const expected = error instanceof PortBusyError || error instanceof StackRunningError;
-    console.error(expected ? error.message : error);
+    const expected = [PortBusyError, StackRunningError, MigrationsChangedError];
+    console.error(expected.some((each) => error instanceof each) ? (error as Error).message : error);
     process.exit(1);
   }
 }

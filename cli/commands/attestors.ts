@@ -138,6 +138,8 @@ async function withdraw({ client, output }: Context, name: string, keyName?: str
 }
 
 function shown(list: AttestorList): string {
+  if (list.expires_at === null)
+    return "There are no attestors yet. An administrator adds one with: cyxcloud attestors add";
   const head = fields(`Attestors (version ${list.version})`, {
     [list.in_force ? "In force until" : "EXPIRED at"]: time(list.expires_at),
   });

@@ -67,7 +67,7 @@ export function registerShares(dataset: Command): void {
     .command("unshare")
     .description("Take shares back: the one with an id, or all that a user has from you")
     .argument("<name>")
-    .option("--with <user>", "the user as `dataset shares` shows them")
+    .option("--with <user>", "the user as you gave it: name, id or e-mail address")
     .option("--id <id>", "id of the share")
     .action(async (name: string, options: { with?: string; id?: string }, command: Command) => {
       const { client, output } = contextOf(command);
@@ -75,7 +75,8 @@ export function registerShares(dataset: Command): void {
         throw invalidArgument("with", "give either --with USER or --id ID.");
       const ended: Share[] = [];
       for await (const each of client.shares.list(name))
-        if (options.id === each.id || options.with === each.user) ended.push(each);
+        if (options.with === undefined ? options.id === each.id : isWith(each, options.with))
+          ended.push(each);
       if (ended.length === 0)
         throw new DataStreamError("not_found", "There is no such share that you can see.");
       for (const share of ended) await client.shares.remove(share.id);
@@ -83,4 +84,9 @@ export function registerShares(dataset: Command): void {
         ended.map((share) => `Share ended: ${share.user} (${share.permissions.join(", ")})`).join("\n"),
       );
     });
+}
+
+/** @param reference name, id or e-mail address; the gateway keeps the last two in lower case. */
+function isWith(share: Share, reference: string): boolean {
+  return reference === share.user || [share.user, share.user_id].includes(reference.toLowerCase());
 }

@@ -4,6 +4,7 @@ import { canonicalJson } from "../canonical-json.ts";
 import { invalidArgument } from "../errors.ts";
 import { SCHEMA_MAX_BYTES } from "../limits.ts";
 import type { Blake3 } from "../ports.ts";
+import { refusalOf, sentenceOf } from "../refusal.ts";
 import { compareUtf8, quoted, utf8 } from "../text.ts";
 
 const DIMENSION_MAX = 2 ** 31 - 1;
@@ -31,28 +32,31 @@ export type ItemType = (typeof ITEM_TYPES)[number];
 const className = z
   .string()
   .min(1)
-  .refine((name) => name.isWellFormed() && !name.includes("/"), "must be the name of a folder");
+  .refine(
+    (name) => name.isWellFormed() && !name.includes("/"),
+    "must be the name of a folder, without a slash.",
+  );
 
 const schemaShape = z
   .looseObject({
     type: z.enum(ITEM_TYPES),
-    format: z.string().regex(/^[a-z0-9][a-z0-9.+-]{0,31}$/, "must be a lowercase name such as png or raw"),
+    format: z.string().regex(/^[a-z0-9][a-z0-9.+-]{0,31}$/, "must be a lowercase name such as png or raw."),
     shape: z.array(z.int().min(1).max(DIMENSION_MAX)).min(1).max(8).optional(),
     dtype: z.enum(DATA_TYPES).optional(),
     labels: z.enum(["path", "none"]).default("none"),
     classes: z
       .array(className)
       .min(1)
-      .refine((names) => new Set(names).size === names.length, "must not name a class twice")
+      .refine((names) => new Set(names).size === names.length, "must not name a class twice.")
       .optional(),
   })
   .refine((schema) => schema.format !== "raw" || (schema.shape !== undefined && schema.dtype !== undefined), {
     path: ["format"],
-    message: "raw items have no header, so the schema must give shape and dtype",
+    message: "raw items have no header, so the schema must give shape and dtype.",
   })
   .refine((schema) => schema.classes === undefined || schema.labels === "path", {
     path: ["classes"],
-    message: 'needs "labels": "path"',
+    message: 'needs "labels": "path".',
   });
 
 /** A validated schema. Keys that this program does not know are kept as they came. */
@@ -76,12 +80,8 @@ export interface DatasetSchema {
  */
 export function parseSchema(input: unknown, field: string = "schema"): DatasetSchema {
   const value = typeof input === "string" ? parseJson(input, field) : input;
-  const result = schemaShape.safeParse(value);
-  if (!result.success) {
-    const issue = result.error.issues[0];
-    const at = [field, ...(issue?.path ?? [])].join(".");
-    throw invalidArgument(at, `${issue?.message ?? "is no schema"}.`);
-  }
+  const result = schemaShape.safeParse(value, { error: sentenceOf });
+  if (!result.success) throw refusalOf(result.error.issues, { place: field, prefix: field });
   checkText(result.data, field);
   return result.data;
 }

@@ -7,8 +7,9 @@
  * `c.req.valid(…)`, throw `DataStreamError`, and return success alone. `...needsApiKey` makes a route answer
  * holders of an API key only and sets `c.var.user`; without it a route is public or checks access itself.
  */
-import { OpenAPIHono } from "@hono/zod-openapi";
+import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { User } from "../../catalog/users.ts";
+import { sentenceOf } from "../../core/refusal.ts";
 import { requireAdmin, requireUser } from "../auth.ts";
 import { limitRate } from "../rate-limits.ts";
 import { depsFrom, type Deps, signInFrom } from "../deps.ts";
@@ -50,6 +51,8 @@ export type Api = OpenAPIHono<ApiEnv>;
 
 /** An application without routes. */
 export function createApi(): Api {
+  // For every schema of this isolate: what a schema says itself goes before it.
+  z.config({ localeError: sentenceOf });
   const api = new OpenAPIHono<ApiEnv>({
     defaultHook: refuseInvalid,
     // As it was sent: the framework would decode some escapes before it looks for the route.

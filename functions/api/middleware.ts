@@ -4,9 +4,9 @@ import type { Hook } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { secureHeaders } from "hono/secure-headers";
-import type { z } from "@hono/zod-openapi";
-import { DataStreamError, type ErrorDetails, invalidArgument } from "../../core/errors.ts";
+import { DataStreamError } from "../../core/errors.ts";
 import { JSON_BODY_MAX_BYTES } from "../../core/limits.ts";
+import { refusalOf } from "../../core/refusal.ts";
 import { createLog, errorFields } from "../log.ts";
 import { VERIFICATION_PATH } from "../sign-in/sessions.ts";
 import type { ApiEnv } from "./app.ts";
@@ -128,26 +128,9 @@ const PLACES = {
 /** The default hook: input that does not fit its schema is refused by field and limit. */
 export const refuseInvalid: Hook<unknown, ApiEnv, string, unknown> = (result) => {
   if (result.success) return;
-  throw invalidInput(result.error.issues[0] as z.core.$ZodIssue, PLACES[result.target]);
+  const place = PLACES[result.target];
+  throw refusalOf(result.error.issues, { place, in: place });
 };
-
-function invalidInput(issue: z.core.$ZodIssue, place: string): DataStreamError {
-  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
-  const path = [...issue.path, ...(unknown === undefined ? [] : [unknown])].map(String).join(".");
-  const details: ErrorDetails = { in: place, ...limitOf(issue) };
-  return invalidArgument(
-    path || place,
-    unknown === undefined ? issue.message : "is not a known field.",
-    details,
-  );
-}
-
-function limitOf(issue: z.core.$ZodIssue): ErrorDetails {
-  if (issue.code === "too_big") return { limit: Number(issue.maximum) };
-  if (issue.code === "too_small") return { limit: Number(issue.minimum) };
-  if (issue.code === "invalid_value") return { allowed: issue.values.map(String) };
-  return {};
-}
 
 /** The error handler: one problem, and a log line where an operator has to know. */
 export const answerFailure: ErrorHandler<ApiEnv> = (thrown, c) => {

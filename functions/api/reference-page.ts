@@ -57,7 +57,7 @@ export interface ReferenceDocument {
 export const STYLE: string = `
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #2a6fdb; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-code { font: 0.9em ui-monospace, monospace; overflow-wrap: anywhere; }
+code { font: 0.9em ui-monospace, monospace; overflow-wrap: anywhere; } td:first-child code { overflow-wrap: normal; }
 nav { columns: 18rem; } nav ul { margin: 0 0 1rem; padding-left: 1.2rem; break-inside: avoid; }
 article { border-top: 1px solid var(--line); padding: 0.5rem 0 1rem; }
 h3 code { background: var(--soft); padding: 0.2rem 0.4rem; border-radius: 0.3rem; }
@@ -65,6 +65,7 @@ h3 code { background: var(--soft); padding: 0.2rem 0.4rem; border-radius: 0.3rem
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; font-weight: 600; padding-top: 0.6rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.6rem 0.25rem 0; border-top: 1px solid var(--line); font-weight: 400; }
 .soft { opacity: 0.7; }
+@media (max-width: 50rem) { tr, td { display: block; } td { border: 0; padding: 0; } tr { border-top: 1px solid var(--line); padding: 0.25rem 0; } }
 `;
 
 export function referencePage(document: ReferenceDocument): Html {
@@ -132,7 +133,7 @@ function operationArticle(entry: {
     <h3>
       <code><span class="method">${entry.method}</span> ${entry.path}</code>
     </h3>
-    <p><strong>${operation.summary}</strong> ${prose(operation.description)}</p>
+    <p><strong>${operation.summary}.</strong> ${prose(operation.description)}</p>
     <p class="soft">
       ${credentials.length === 0 ? "No credential needed." : `Credential: ${credentials.join(" or ").replaceAll("_", " ")}.`}
     </p>

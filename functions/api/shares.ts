@@ -17,6 +17,9 @@ const Share = z
     id: Uuid,
     dataset_id: Uuid.openapi({ description: "The one version that is shared" }),
     user: UserReference.openapi({ description: "With whom: a name, or the e-mail address that was given" }),
+    user_id: Uuid.nullable().openapi({
+      description: "null of an e-mail address, to all but who holds the share",
+    }),
     granted_by: UserReference,
     permissions: z.array(z.enum(SHARE_PERMISSIONS)).openapi({ example: ["read", "stream"] }),
     created_at: Time,
@@ -124,6 +127,7 @@ function shown(share: ShareRow): z.infer<typeof Share> {
     id: share.id,
     dataset_id: share.datasetId,
     user: share.user,
+    user_id: share.userId,
     granted_by: share.grantedBy,
     permissions: [...share.permissions],
     created_at: share.createdAt.toISOString(),

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { bootstrap } from "../bootstrap.ts";
+import { checkAppliedMigrations } from "./applied-migrations.ts";
 import { type Gateway, type GatewayLog, startGateway } from "./gateway.ts";
 import { migrate } from "./migrate.ts";
 import { startNeonBridge } from "./neon-bridge.ts";
@@ -55,7 +56,7 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
-/** @throws PortBusyError, StackRunningError; whatever had started by then is stopped again. */
+/** @throws PortBusyError, StackRunningError, MigrationsChangedError; whatever had started by then is stopped again. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const cleanup: (() => unknown)[] = [];
   const unwind = async (): Promise<void> => {
@@ -93,10 +94,10 @@ async function start(
   cleanup.push(() => postgres.stop());
   await postgres.createDatabase(DATABASE);
   const databaseUrl = postgres.url(DATABASE);
-  await migrate({ databaseUrl });
-
   const sql = connectSql(databaseUrl);
   cleanup.push(() => sql.close());
+  await checkAppliedMigrations(sql, directory);
+  await migrate({ databaseUrl });
   const apiKey = await ensureOwner(sql, directory, secrets, options.ownerName ?? "owner");
 
   const bridge = await startNeonBridge({ databasePort: postgres.port, port: options.bridgePort ?? 0 });

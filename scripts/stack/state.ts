@@ -112,7 +112,8 @@ export function writePrivateJson(file: string, value: unknown): void {
   renameSync(partial, file);
 }
 
-function readJson<T>(file: string): T | undefined {
+/** Undefined where there is no such file, or nothing sound in it. */
+export function readJson<T>(file: string): T | undefined {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as T;
   } catch {

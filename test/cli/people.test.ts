@@ -94,6 +94,9 @@ test("an attestor takes back what they attested, without the private key too", a
   const lab = await newUser("lab");
   await succeed(owner, "dataset", "share", "words", "--with", "lab");
   const key = /Public key: (\S+)/.exec(await succeed(lab, "key", "create", "stamp"))?.[1] as string;
+  expect(await succeed(owner, "attestors", "list")).toMatch(
+    /^There are no attestors yet\..*attestors add\n$/,
+  );
   await succeed(owner, "attestors", "add", "lab", key);
   expect(await cyxcloud(lab, "dataset", "attest", "owner/words")).toEqual([
     1,

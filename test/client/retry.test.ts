@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { Attempts, retrying, type Clock } from "../../client/backoff.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Attempts, type Clock, type RetryPolicy, retryDelayMs, retrying } from "../../client/backoff.ts";
 import { DataStreamClient } from "../../client/client.ts";
 import { DataStreamError } from "../../core/errors.ts";
 
@@ -143,4 +143,51 @@ test("progress starts patience anew; what cannot pass is not waited for", async 
   const before = clock.slept.length;
   await expect(attempts.after(gone, false)).rejects.toBe(gone);
   expect(clock.slept.length).toBe(before);
+});
+
+describe("the time that a gateway asks to wait", () => {
+  beforeEach(() => void vi.useFakeTimers({ now: Date.parse("2026-11-22T12:00:00Z") }));
+  afterEach(() => void vi.useRealTimers());
+
+  test.each<[number, string | undefined, number]>([
+    [429, "7", 7_000],
+    [503, "7", 7_000],
+    [503, "Sun, 22 Nov 2026 12:00:20 GMT", 20_000],
+    [503, "Sun, 22 Nov 2026 11:00:00 GMT", 0],
+    [429, "86400", 60_000],
+    [429, "soon", 0],
+    [429, "-5", 0],
+    [503, undefined, 0],
+  ])("of a %i with %j is waited for, up to a minute", async (status, header, waitMs) => {
+    const calledAt: number[] = [];
+    const began = Date.now();
+    const client = clientOf(() => {
+      calledAt.push(Date.now() - began);
+      if (calledAt.length > 1) return Response.json({ buckets: [], next_cursor: null });
+      return new Response("busy", { status, headers: header === undefined ? {} : { "retry-after": header } });
+    });
+    const answer = client.objects.buckets();
+    await vi.advanceTimersByTimeAsync(waitMs);
+    expect(await answer).toEqual([]);
+    expect(calledAt).toEqual([0, waitMs]);
+  });
+
+  test("is told where nobody tries again", async () => {
+    const client = clientOf(() => new Response("busy", { status: 429, headers: { "retry-after": "9" } }));
+    const failed = client.objects.buckets().catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(27_000);
+    expect(await failed).toMatchObject({ code: "resource_exhausted", details: { retry_after_seconds: 9 } });
+  });
+
+  test("comes before the own delay, which spreads those that were sent away together", () => {
+    const policy: RetryPolicy = { attempts: 3, firstDelayMs: 100, maxDelayMs: 150, maxRetryAfterMs: 3_000 };
+    const error = (seconds?: number): DataStreamError =>
+      new DataStreamError("unavailable", "", {
+        details: seconds === undefined ? {} : { retry_after_seconds: seconds },
+      });
+    expect(retryDelayMs(policy, 0, error(), () => 0.5)).toBe(50);
+    expect(retryDelayMs(policy, 1, error(), () => 1)).toBe(150);
+    expect(retryDelayMs(policy, 0, error(2), () => 0.5)).toBe(2_050);
+    expect(retryDelayMs(policy, 0, error(4), () => 0.5)).toBe(3_050);
+  });
 });

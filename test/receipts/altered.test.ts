@@ -171,6 +171,11 @@ describe.each(verifiers)("%s", (_name, verify, available) => {
     });
   });
 
+  test.skipIf(!available).each(FORGERIES.slice(3, 7))("says why in one line: %s", async (_what, alter) => {
+    const { output } = await verify({ ...original, envelope: alter(original.envelope) });
+    expect(output).toMatch(/^(error|refused): .+\n?$/);
+  });
+
   test.skipIf(!available)("refuses a payload in another spelling", async () => {
     const spaced = new TextEncoder().encode(JSON.stringify(readReceipt(original.envelope), null, 1));
     expect(await verify({ ...original, envelope: resigned(spaced, gatewayKey) })).toMatchObject({

@@ -56,6 +56,16 @@ beforeEach(async () => {
   attestor = freshKey();
 });
 
+test("before the first attestor the list is empty, and not an error", async () => {
+  expect(await eve.client.attestors.list()).toEqual({
+    version: 0,
+    created_at: null,
+    expires_at: null,
+    in_force: false,
+    attestors: [],
+  });
+});
+
 describe("an attestation", () => {
   test("by a listed attestor gives level 3 to everybody, whoever brings it", async () => {
     await list(attestor);
@@ -330,7 +340,7 @@ describe("the list", () => {
       publicKey: toHex(other.publicKey),
       ttlSeconds: 600,
     });
-    expect(Date.parse(added.expires_at)).toBeLessThan(Date.parse(expires_at));
+    expect(Date.parse(`${added.expires_at}`)).toBeLessThan(Date.parse(`${expires_at}`));
     expect(await admin.client.attestors.remove(toHex(other.publicKey))).toMatchObject({
       expires_at: added.expires_at,
     });

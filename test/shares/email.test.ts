@@ -32,7 +32,7 @@ const share = (
   permissions: readonly string[] = ["read", "stream"],
 ): Promise<JsonAnswer> =>
   api.json("POST", `/api/datasets/${dataset.id}/shares`, { user, permissions }, bearer(from));
-const shares = async (by: Owner): Promise<{ id: string; user: string; granted_by: string }[]> =>
+const shares = async (by: Owner): Promise<{ id: string; user: string; user_id: string | null }[]> =>
   (await api.json("GET", `/api/datasets/${dataset.id}/shares`, undefined, bearer(by))).body.shares;
 const reach = async (user: Owner): Promise<number> =>
   (await api.json("GET", `/api/datasets/${dataset.id}`, undefined, bearer(user))).status;
@@ -48,7 +48,7 @@ const verify = ({ userId }: Owner, email: string): Promise<boolean> =>
 test("a share opens nothing to who only claims the address, and all it carries from the verification on", async () => {
   const { status, body } = await share(gateway.owner, "Bob@Example.com");
   expect(status).toBe(201);
-  expect(body).toMatchObject({ user: "bob@example.com", granted_by: "owner" });
+  expect(body).toMatchObject({ user: "bob@example.com", user_id: null, granted_by: "owner" });
   const bob = await claim("bob", "bob@example.com");
   expect(await reach(bob)).toBe(404);
   expect(await verify(bob, "bob@example.com")).toBe(true);
@@ -60,7 +60,10 @@ test("a share opens nothing to who only claims the address, and all it carries f
     bearer(bob),
   );
   expect(token.status).toBe(201);
-  expect(await shares(bob)).toMatchObject([{ id: body.id, user: "bob" }]);
+  expect(await shares(bob)).toMatchObject([{ id: body.id, user: "bob", user_id: bob.userId }]);
+  expect(await shares(gateway.owner)).toMatchObject([
+    { id: body.id, user: "bob@example.com", user_id: null },
+  ]);
 
   expect((await api.json("DELETE", `/api/shares/${body.id}`)).status).toBe(204);
   expect(await reach(bob)).toBe(404);

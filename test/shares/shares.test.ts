@@ -109,7 +109,13 @@ describe("who passes a share on", () => {
     expect((await share("bob", "carol", ["read"], LATER)).status).toBe(403);
     const { status, body } = await share("bob", "carol", ["read"]);
     expect(status).toBe(201);
-    expect(body).toMatchObject({ user: "carol", granted_by: "bob", permissions: ["read"], expires_at: SOON });
+    expect(body).toMatchObject({
+      user: "carol",
+      user_id: users.carol.userId,
+      granted_by: "bob",
+      permissions: ["read"],
+      expires_at: SOON,
+    });
     expect((await share("carol", "dave", ["read"])).status).toBe(403);
     expect((await share("dave", "carol", ["read"])).status).toBe(404);
   });

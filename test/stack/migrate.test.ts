@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { checkAppliedMigrations } from "../../scripts/stack/applied-migrations.ts";
 import { migrate } from "../../scripts/stack/migrate.ts";
 import { createDatabase } from "../support/database.ts";
 
@@ -49,5 +50,39 @@ test("one failing migration leaves the schema as it was, and files that are not 
   expect(await own.sql.query({ text: "select to_regclass('good') as good", values: [] })).toEqual([
     { good: null },
   ]);
+  await own.close();
+});
+
+test("what ran is held against the folder: new migrations pass, changed, lost and unknown ones do not", async () => {
+  const own = await createDatabase();
+  await own.sql.query({ text: "drop table schema_migrations", values: [] });
+  const migrations = mkdtempSync(join(directory, "changing-"));
+  const state = mkdtempSync(join(directory, "state-"));
+  const put = (name: string, text: string): void =>
+    writeFileSync(join(migrations, name), `-- Up Migration\n${text}\n`);
+  const check = (): Promise<void> => checkAppliedMigrations(own.sql, state, migrations);
+  const run = (): Promise<string[]> => migrate({ databaseUrl: own.url, directory: migrations });
+
+  put("0001_a.sql", "create table a (id nonsense);");
+  await check();
+  await expect(run()).rejects.toThrow("nonsense");
+  // It never ran, so it may still change.
+  put("0001_a.sql", "create table a (id int);");
+  await check();
+  await run();
+  put("0002_b.sql", "create table b (id int);");
+  await check();
+  await check();
+  await run();
+  await check();
+
+  put("0001_a.sql", "create table a (id int, more int);");
+  await expect(check()).rejects.toThrow("(changed: 0001_a)");
+  rmSync(join(migrations, "0001_a.sql"));
+  await expect(check()).rejects.toThrow("(changed: 0001_a)");
+  put("0001_a.sql", "create table a (id int);");
+  await check();
+  rmSync(join(state, "migrations.json"));
+  await expect(check()).rejects.toThrow("(changed: 0001_a, 0002_b)");
   await own.close();
 });

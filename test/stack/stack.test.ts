@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, chmodSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, chmodSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -73,6 +73,28 @@ test("the stack starts, keeps what it holds, and gives the same key again", asyn
   expect(await (await fetch(second.gatewayUrl)).json()).toMatchObject({ requests: 1, count: 2 });
   expect(await (await fetch(`${second.gatewayUrl}/sql`)).json()).toEqual({ users: 2 });
   await second.stop();
+});
+
+test("a kept state of other migrations is told with the way out, and stays as it is", async () => {
+  const directory = join(scratch, "outdated");
+  const first = await startStack({ directory, entry, durable: false });
+  await first.stop();
+  const file = join(directory, "migrations.json");
+  const kept = readFileSync(file, "utf8");
+  const { "0002_signatures": hash } = JSON.parse(kept) as Record<string, string>;
+  expect(hash).toMatch(/^[0-9a-f]{64}$/);
+  writeFileSync(file, kept.replace(hash as string, "0".repeat(64)));
+
+  const refused = npmStart(directory);
+  expect(await refused.exited).toEqual([1, null]);
+  expect(refused.output()).toContain("(changed: 0002_signatures)");
+  expect(refused.output()).toContain(`rm -r ${directory}\n`);
+  expect(refused.output()).not.toMatch(/^ +at /m);
+
+  writeFileSync(file, kept);
+  const again = await startStack({ directory, entry, durable: false });
+  expect(again.apiKey).toBe(first.apiKey);
+  await again.stop();
 });
 
 test("without a directory nothing is left behind", async () => {

@@ -86,6 +86,22 @@ test("a node's token streams with the node's key, and with no other, until the n
   expect((await stream("--node-key", "node-1")).code).toBe(1);
 });
 
+test("a share is taken back by the user as they were named, whatever they were named by", async () => {
+  const zoe = await addUser(gateway, "zoe");
+  const withWhom = (...options: string[]): Promise<string> =>
+    succeed("dataset", ...options.slice(0, 1), dataset.name, "--with", ...options.slice(1));
+  for (const [given, taken] of [
+    ["zoe", "zoe"],
+    [zoe.userId, zoe.userId],
+    [zoe.userId.toUpperCase(), zoe.userId.toUpperCase()],
+    ["zoe", zoe.userId],
+    ["Zoe@Example.com", "Zoe@Example.com"],
+  ] as const) {
+    await withWhom("share", given);
+    expect(await withWhom("unshare", taken)).toMatch(/^Share ended: zoe(@example\.com)? \(read, stream\)\n$/);
+  }
+});
+
 test("a dataset is shared, listed and taken back", async () => {
   const bob = await addUser(gateway, "bob");
   const reference = `owner/${dataset.name}`;
