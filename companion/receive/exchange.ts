@@ -2,8 +2,9 @@ import { connect, isIP, type OnReadOpts, type Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions, type SecureContext, type TLSSocket } from "node:tls";
 import { canceled } from "../../client/backoff.ts";
 import { DataStreamError } from "../../core/errors.ts";
-import { RECEIVE_BUFFER_BYTES } from "../../core/limits.ts";
+import { RECEIVE_BUFFER_BYTES, RECEIVE_IDLE_MS } from "../../core/limits.ts";
 import { ResponseReader, type ResponseHead } from "./http-response.ts";
+import type { IdleTimer, StartIdleTimer } from "./idle-timer.ts";
 
 export interface ExchangeOptions {
   readonly url: URL;
@@ -12,7 +13,8 @@ export interface ExchangeOptions {
   readonly body: Uint8Array;
   /** For https: whom to trust, and who this is. */
   readonly secureContext: SecureContext | undefined;
-  readonly idleMs: number;
+  /** Runs while bytes are expected. */
+  readonly startTimer: StartIdleTimer;
   readonly signal: AbortSignal;
 }
 
@@ -41,7 +43,7 @@ export class Exchange {
   readonly #socket: Socket;
   readonly #reader: ResponseReader;
   readonly #head: PromiseWithResolvers<ResponseHead> = Promise.withResolvers();
-  readonly #idle: NodeJS.Timeout;
+  readonly #idle: IdleTimer;
   readonly #buffer = new Uint8Array(RECEIVE_BUFFER_BYTES);
   /** The sink's memory that the socket reads into now. */
   #window: Uint8Array | undefined;
@@ -64,10 +66,10 @@ export class Exchange {
       buffer: () => this.#nextBuffer(),
       callback: (count, buffer) => this.#received(buffer, count),
     });
-    this.#idle = setTimeout(() => {
+    this.#idle = options.startTimer(RECEIVE_IDLE_MS, () => {
       // Nothing is expected while nothing is read.
-      if (!this.#paused) this.#fail(silent(options));
-    }, options.idleMs);
+      if (!this.#paused) this.#fail(silent());
+    });
     this.#socket.setNoDelay(true);
     this.#socket.once("error", (cause: Error) => this.#fail(this.#broken(cause)));
     this.#socket.once("end", () => this.#finish());
@@ -118,7 +120,7 @@ export class Exchange {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#idle);
+    this.#idle.stop();
     this.#options.signal.removeEventListener("abort", this.#onAbort);
     this.#socket.destroy();
     this.#kept.length = 0;
@@ -247,6 +249,6 @@ function requestBytes({ url, headers, body }: ExchangeOptions): Uint8Array {
   return Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`), body]);
 }
 
-function silent({ idleMs }: ExchangeOptions): DataStreamError {
-  return new DataStreamError("unavailable", `The gateway sent nothing for ${idleMs / 1000} s.`);
+function silent(): DataStreamError {
+  return new DataStreamError("unavailable", `The gateway sent nothing for ${RECEIVE_IDLE_MS / 1000} s.`);
 }

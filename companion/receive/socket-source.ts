@@ -3,12 +3,13 @@ import { problemError } from "../../client/http.ts";
 import { broken, encodeRequest, STREAM_CONTENT_TYPE } from "../../client/stream/frames.ts";
 import { STREAM_BATCHES_ROUTE, type BatchMessages, type BatchSource } from "../../client/stream/source.ts";
 import { DataStreamError, invalidArgument } from "../../core/errors.ts";
-import { HTTP_PROBLEM_MAX_BYTES, RECEIVE_IDLE_MS } from "../../core/limits.ts";
+import { HTTP_PROBLEM_MAX_BYTES } from "../../core/limits.ts";
 import { fromUtf8 } from "../../core/text.ts";
 import { BatchReceiver } from "./batch-receiver.ts";
 import { withCleanup } from "./cleanup.ts";
 import { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "./http-response.ts";
+import { startIdleTimer, type StartIdleTimer } from "./idle-timer.ts";
 import { MessagePool } from "./message-pool.ts";
 import { releaseMessage } from "./messages.ts";
 
@@ -17,8 +18,8 @@ export interface SocketSourceOptions {
   readonly pool?: MessagePool;
   /** For https: authorities to trust in place of the platform's, and the certificate of this node with its key. */
   readonly tls?: Pick<SecureContextOptions, "ca" | "cert" | "key" | "passphrase">;
-  /** How long the gateway may send nothing. Default 60 s. */
-  readonly idleMs?: number;
+  /** Measures how long the gateway sends nothing (`RECEIVE_IDLE_MS`). Default: the platform's time. */
+  readonly startTimer?: StartIdleTimer;
 }
 
 /**
@@ -44,7 +45,7 @@ export function socketSource(options: SocketSourceOptions = {}): BatchSource {
         },
         body: encodeRequest(request),
         secureContext,
-        idleMs: options.idleMs ?? RECEIVE_IDLE_MS,
+        startTimer: options.startTimer ?? startIdleTimer,
         signal,
       });
       try {

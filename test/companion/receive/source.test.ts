@@ -1,11 +1,14 @@
+import type { Socket } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, describe, expect, test } from "vitest";
 import { Gateway } from "../../../client/http.ts";
 import type { BatchMessages, SourceContext } from "../../../client/stream/source.ts";
-import { MessagePool } from "../../../companion/receive/message-pool.ts";
+import type { StartIdleTimer } from "../../../companion/receive/idle-timer.ts";
+import { MessagePool, type PooledBuffer } from "../../../companion/receive/message-pool.ts";
 import { messageBuffer, releaseMessage } from "../../../companion/receive/messages.ts";
 import { socketSource, type SocketSourceOptions } from "../../../companion/receive/socket-source.ts";
 import { concatBytes } from "../../../core/bytes.ts";
+import { RECEIVE_IDLE_MS } from "../../../core/limits.ts";
 import { keyPairOf } from "../../../core/trust/ed25519.ts";
 import { utf8 } from "../../../core/text.ts";
 import { BatchResponseSchema, StreamBatchesRequestSchema, type BatchResponse } from "../../../proto/index.ts";
@@ -24,6 +27,30 @@ afterEach(async () => {
 /** Serves the same bytes to everybody, and ends. */
 async function serve(bytes: Uint8Array, tls?: Parameters<typeof startRawServer>[1]): Promise<RawServer> {
   return (server = await startRawServer((socket) => void socket.end(bytes), tls));
+}
+
+/** Time that passes when the test says so. */
+class ManualTime {
+  readonly #timers = new Map<() => void, number>();
+
+  readonly startTimer: StartIdleTimer = (ms, ranOut) => {
+    const timer = { refresh: () => this.#timers.set(ranOut, ms), stop: () => this.#timers.delete(ranOut) };
+    timer.refresh();
+    return timer;
+  };
+
+  get running(): number {
+    return this.#timers.size;
+  }
+
+  pass(ms: number): void {
+    for (const [ranOut, left] of [...this.#timers]) {
+      this.#timers.set(ranOut, left - ms);
+      if (left > ms) continue;
+      this.#timers.delete(ranOut);
+      ranOut();
+    }
+  }
 }
 
 function open(
@@ -202,32 +229,69 @@ describe("leaving", () => {
 
   test("a silent gateway is given up, in the head and in the body", async () => {
     const { url, closed } = await silent();
-    const messages = await open(url, { idleMs: 20 });
+    const time = new ManualTime();
+    const messages = await open(url, { startTimer: time.startTimer });
     await messages.next();
-    await expect(messages.next()).rejects.toMatchObject({
+    const waiting = messages.next();
+    time.pass(RECEIVE_IDLE_MS);
+    await expect(waiting).rejects.toMatchObject({
       code: "unavailable",
-      message: expect.stringMatching(/nothing for 0.02 s/),
+      message: expect.stringMatching(/nothing for 60 s/),
     });
     await closed();
     await server?.stop();
-    server = await startRawServer(() => undefined);
-    await expect(open(server.url, { idleMs: 20 })).rejects.toMatchObject({ code: "unavailable" });
+    const asked = Promise.withResolvers<void>();
+    server = await startRawServer(() => asked.resolve());
+    const opening = open(server.url, { startTimer: time.startTimer });
+    await asked.promise;
+    time.pass(RECEIVE_IDLE_MS);
+    await expect(opening).rejects.toMatchObject({ code: "unavailable" });
+    expect(time.running).toBe(0);
+  });
+
+  test("a gateway that sends something now and then is not silent", async () => {
+    const connected = Promise.withResolvers<Socket>();
+    server = await startRawServer((socket) => connected.resolve(socket));
+    const time = new ManualTime();
+    const opening = open(server.url, { startTimer: time.startTimer });
+    const socket = await connected.promise;
+    const batches = [0, 1, 2].map((index) => streamBody([batchOf(index, 10)]).subarray(0, -7));
+    socket.write(answer(concatBytes(batches.slice(0, 1)), { by: "close" }));
+    const messages = await opening;
+    for (const next of batches.slice(1)) {
+      expect((await messages.next()).done).toBe(false);
+      time.pass(RECEIVE_IDLE_MS - 1);
+      socket.write(next);
+    }
+    expect((await messages.next()).value).toMatchObject({ batchIndex: 2n });
+    await messages.return({ continuation: undefined });
   });
 
   test("a consumer that takes its time is no silent gateway", async () => {
-    const pool = new MessagePool(4 * MIB);
+    const isFull = Promise.withResolvers<void>();
+    class WatchedPool extends MessagePool {
+      override acquire(...call: Parameters<MessagePool["acquire"]>): Promise<PooledBuffer> {
+        const acquired = super.acquire(...call);
+        isFull.resolve();
+        return acquired;
+      }
+    }
+    const time = new ManualTime();
     const { url } = await serve(
       answer(streamBody([0, 1, 2].map((index) => batchOf(index, 3 * MIB))), chunks),
     );
-    const messages = await open(url, { idleMs: 20, pool });
+    const messages = await open(url, { startTimer: time.startTimer, pool: new WatchedPool(4 * MIB) });
     const first = (await messages.next()).value as BatchResponse;
-    // Longer than the time-out: nothing is read meanwhile, since the pool is full.
-    const { promise, resolve } = Promise.withResolvers<void>();
-    setTimeout(resolve, 60);
-    await promise;
+    // From here on nothing is read until memory is given back.
+    await isFull.promise;
+    time.pass(10 * RECEIVE_IDLE_MS);
     releaseMessage(first);
-    for (let next = await messages.next(); next.done !== true; next = await messages.next())
+    let seen = 1;
+    for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
+      seen++;
       releaseMessage(next.value);
+    }
+    expect(seen).toBe(3);
   });
 });
 
