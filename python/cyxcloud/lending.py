@@ -14,6 +14,9 @@ from ._ring import Fence, Ring
 from .errors import DataStreamError, ResourceExhaustedError
 from .line import Line
 
+#: How long a companion may take to let go of device memory.
+LET_GO_S = 2.0
+
 
 class Lease:
     """A slot on loan. Everything that can see the slot's memory refers to this; its end gives the slot back."""
@@ -115,7 +118,7 @@ class Lender:
             try:
                 self._retire_dropped()
                 self._release_retired()
-                if self._closed and not self._loans and self._ring is not None:
+                if self._line.closed and not self._loans and self._ring is not None:
                     self._ring.close()
                     self._ring = None
             finally:
@@ -139,6 +142,9 @@ class Lender:
         except DataStreamError:
             pass
         self._closed = True
+        if self._ring is not None and self._ring.handles:
+            # The companion has our device memory open, which must not be freed before it let go.
+            self._line.drain(LET_GO_S)
         self._line.close()
         self.flush()
 

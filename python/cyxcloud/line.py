@@ -25,6 +25,7 @@ class Line:
     def __init__(self, path: str) -> None:
         self.path = path
         self.process = os.getpid()
+        self.closed = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._received = bytearray()
         self._lines: deque[bytes] = deque()
@@ -91,8 +92,19 @@ class Line:
             raise InternalError(f"The companion sent {message.get('type')!r} in place of {types[0]!r}.")
         return message
 
+    def drain(self, seconds: float) -> None:
+        """Says that nothing more is sent, and waits until the companion has ended the connection, too."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(seconds)
+            while self._socket.recv(1 << 16):
+                pass
+        except OSError:
+            pass
+
     def close(self) -> None:
         self._socket.close()
+        self.closed = True
 
 
 _open_lines: weakref.WeakSet[Line] = weakref.WeakSet()

@@ -2,13 +2,15 @@
 
 import base64
 import ctypes
+import dataclasses
 import gc
 import json
 import sys
 
-from cyxcloud import _cuda
+from cyxcloud import _cuda, handoff
 from cyxcloud._cuda import DeviceRing, detect_device, driver, forget_probe
 from cyxcloud._ring import Ring
+from cyxcloud.options import StreamOptions
 
 state = {}
 
@@ -121,6 +123,30 @@ def cycle(path, size, slots, slot_bytes, times):
         capsule = array.__dlpack__(stream=1)
         ring.close()
         del ring, array, capsule
+    gc.collect()
+    return live()
+
+
+def open_stream(path):
+    """A stream of the companion at the socket, on the first device."""
+    handoff.device_ordinal = lambda *_: 0
+    given = {"dataset_id": "letters", "access_token": "t", "batch_size": 4, "shuffle": "sequential", "seed": 0}
+    unset = dict.fromkeys(field.name for field in dataclasses.fields(StreamOptions))
+    options = StreamOptions(**{**unset, **given, "on_error": "raise", "backend": "cuda-ipc"})
+    state["stream"] = handoff.open_stream(path, options, None, "memoryview")
+
+
+def next_batch():
+    return next(state["stream"]).index
+
+
+def close_stream(waits=True):
+    stream = state.pop("stream")
+    if not waits:
+        stream.lender._line.drain = lambda *_: None
+    stream.close()
+    del stream
+    forget_probe()
     gc.collect()
     return live()
 
