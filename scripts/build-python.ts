@@ -47,6 +47,7 @@ if (!options["bundle-only"]) buildWheel(options["wheel-dir"]);
 /** @returns the folders of the packages whose code is in the bundle. */
 async function bundle(): Promise<string[]> {
   const { metafile } = await build({
+    absWorkingDir: ROOT,
     entryPoints: [
       { in: join(ROOT, "companion", "main.ts"), out: "companion" },
       ...Object.entries(THREADS).map(([file, name]) => ({

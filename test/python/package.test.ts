@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { compileMock, TOOLS } from "../companion/cuda/mock.ts";
 import { everyPython, PYTHON, pytest, PYTHON_FOLDER, run, TORCH_PYTHON } from "./pytest.ts";
 import { createWorld, type World } from "./world.ts";
 
@@ -60,6 +61,19 @@ describe.skipIf(PYTHON === undefined)(`against a real gateway (${NEEDS})`, () =>
   test("through a companion that it starts", { timeout: 10 * MINUTES }, async () => {
     expect(await pytest(python, ["tests/companion"], environment)).toMatch(/passed/);
   });
+
+  test.skipIf(TOOLS === undefined)(
+    "into device memory, as a driver for tests has it (needs gcc)",
+    async () => {
+      const mock = compileMock();
+      try {
+        const device = { CYXCLOUD_LIBCUDA: mock.path, CYXCLOUD_MOCK_CUDA: mock.folder };
+        expect(await pytest(python, ["tests/device"], { ...environment, ...device })).toMatch(/passed/);
+      } finally {
+        mock.remove();
+      }
+    },
+  );
 
   test("four lines, from the installed wheel and the companion in it", { timeout: 5 * MINUTES }, async () => {
     const wheel = readdirSync(site).find((file) => file.endsWith(".whl")) ?? "";
