@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -167,7 +168,8 @@ class DataStreamClient:
         companion = self._companion(options)
         if companion is None:
             return direct.describe(self._direct_gateway(options), options, self._pins, blake3_for(self.verify))
-        return handoff.describe(companion.handoff_socket, options, self._gateway_for(options))
+        with _gateway_named():
+            return handoff.describe(companion.handoff_socket, options, self._gateway_for(options))
 
     def _options(self, given: Mapping[str, Any]) -> StreamOptions:
         asked = {name: given[name] for name in _DEFAULTS}
@@ -181,7 +183,8 @@ class DataStreamClient:
         if companion is None:
             gateway = self._direct_gateway(options)
             return direct.open_stream(gateway, options, self._pins, blake3_for(self.verify), framework)
-        return handoff.open_stream(companion.handoff_socket, options, self._gateway_for(options), framework)
+        with _gateway_named():
+            return handoff.open_stream(companion.handoff_socket, options, self._gateway_for(options), framework)
 
     def _companion(self, options: StreamOptions) -> CompanionAddress | None:
         """Who serves: None is a gateway that is asked directly."""
@@ -240,6 +243,21 @@ class PreparedStream:
             return options
         stands = position_of(position)
         return replace(options, position=stands, epoch=stands["epoch"])
+
+
+@contextmanager
+def _gateway_named() -> Iterator[None]:
+    """Says in this package's words what a companion lacks that knows no gateway."""
+    try:
+        yield
+    except FailedPreconditionError as error:
+        if error.details.get("field") != "gateway":
+            raise
+        raise FailedPreconditionError(
+            "gateway: neither the companion nor the access token names one. Pass DataStreamClient(gateway=…), or set "
+            "CYXCLOUD_GATEWAY.",
+            error.details,
+        ) from error
 
 
 #: Of `stream_options`, in the words of `stream_batches`.

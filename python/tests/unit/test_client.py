@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import cyxcloud
 from cyxcloud import DataStreamClient
 from cyxcloud.address import gateway_of_token, is_bound, parse_address
 from cyxcloud.launch import companion_command
+from fake_companion import FakeCompanion
 from fake_gateway import FakeGateway
 
 TESTS = Path(__file__).parents[1]
@@ -173,6 +175,14 @@ def test_where_no_companion_can_be_found_the_error_says_what_to_do(
     assert companion_command("node 'my companion.mjs'") == ["node", "my companion.mjs"]
     monkeypatch.setenv("CYXCLOUD_COMPANION", "/opt/companion --quiet")
     assert companion_command() == ["/opt/companion", "--quiet"]
+
+
+def test_a_companion_that_knows_no_gateway(companion: Callable[..., FakeCompanion]) -> None:
+    error = {"code": "failed_precondition", "message": "gateway: none.", "details": {"field": "gateway"}}
+    client = DataStreamClient(f"unix:{companion(error=error).path}", access_token="t")
+    for call in (client.describe, client.stream_batches):
+        with pytest.raises(cyxcloud.FailedPreconditionError, match="CYXCLOUD_GATEWAY"):
+            call("d")
 
 
 def test_clients_can_be_pickled() -> None:
