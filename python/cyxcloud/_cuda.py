@@ -361,6 +361,7 @@ class DeviceRing(Ring):
         super().__init__(ring.memory, ring.address, ring.slots, ring.slot_bytes)
         context = _Context(driver().device(ordinal))
         self._context: Optional[_Context] = context
+        self.device = context.device
         self._slots = [_Slot(_Memory(context, ring.slot_bytes)) for _ in range(ring.slots)]
         self._stream: Optional[_Stream] = None
         self._registration: Optional[_Registration] = None

@@ -119,6 +119,8 @@ class Ring:
 
     handles: Tuple[str, ...] = ()
     """Base64 of what the companion must open, one a slot; empty where it opens nothing."""
+    device: Optional[int] = None
+    """Ordinal of the CUDA device that the slots are on; None for host memory."""
 
     def __init__(self, memory: Any, address: int, slots: int, slot_bytes: int) -> None:
         self.slots = slots

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from . import _cuda
@@ -38,6 +40,21 @@ def device_ordinal(options: StreamOptions, framework: str) -> int | None:
     if wanted:
         raise FailedPreconditionError(f"torch sees no {wanted}.", {"field": "device"})
     return None
+
+
+def current_streams(ordinal: int | None) -> Sequence[int]:
+    """
+    What this thread works on by its framework's own account, since a tensor that is taken on one stream may be used on
+    another. Nothing is imported for it.
+    """
+    torch = sys.modules.get("torch")
+    if ordinal is None or torch is None:
+        return ()
+    try:
+        return (torch.cuda.current_stream(ordinal).cuda_stream,)
+    except (AttributeError, RuntimeError):
+        # Half imported, or without CUDA: then nothing of it works on the device.
+        return ()
 
 
 def device_report(ordinal: int) -> dict[str, Any] | None:

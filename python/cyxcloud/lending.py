@@ -7,11 +7,12 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._ring import Fence, Ring
 from .errors import DataStreamError, ResourceExhaustedError
+from .gpu import current_streams
 from .line import Line
 
 #: How long a companion may take to let go of device memory.
@@ -55,7 +56,8 @@ class Lender:
         self._ring = ring
         self._slots = 0 if ring is None else ring.slots
         self._loans: dict[int, _Loan] = {}
-        self._dropped: deque[int] = deque()
+        # With the streams that whoever let go was working on.
+        self._dropped: deque[tuple[int, Sequence[int]]] = deque()
         self._busy = threading.Lock()
         self._closed = False
 
@@ -153,9 +155,10 @@ class Lender:
 
     def _retire_dropped(self) -> None:
         while self._dropped:
-            loan = self._loans.get(self._dropped.popleft())
+            number, streams = self._dropped.popleft()
+            loan = self._loans.get(number)
             if loan is not None:
-                loan.fence = Fence() if self._ring is None else self._ring.retire(loan.slot)
+                loan.fence = Fence() if self._ring is None else self._ring.retire(loan.slot, streams)
 
     def _release_retired(self) -> None:
         for loan in list(self._loans.values()):
@@ -172,9 +175,10 @@ class Lender:
             self._line.send(message)
 
 
-def _dropped(dropped: deque[int], number: int, lender: weakref.ref[Lender]) -> None:
-    dropped.append(number)
+def _dropped(dropped: deque[tuple[int, Sequence[int]]], number: int, lender: weakref.ref[Lender]) -> None:
     living = lender()
+    ring = None if living is None else living.ring
+    dropped.append((number, () if ring is None else current_streams(ring.device)))
     if living is not None:
         try:
             living.flush()

@@ -5,11 +5,14 @@ import ctypes
 import dataclasses
 import gc
 import json
+import os
 import sys
+from types import SimpleNamespace
 
 from cyxcloud import _cuda, handoff
 from cyxcloud._cuda import DeviceRing, detect_device, driver, forget_probe
 from cyxcloud._ring import Ring
+from cyxcloud.lending import Lender
 from cyxcloud.options import StreamOptions
 
 state = {}
@@ -89,6 +92,41 @@ def slow_reader(slot, number, length, batches, fenced):
             cuda.call("cuStreamSynchronize", stream.handle)
             cuda.call("cuStreamSynchronize", ring._stream.handle)
         wrong += target.raw != pattern(number + i, length)
+    return wrong
+
+
+def lent_reader(slot, number, length, batches, told):
+    """As slow_reader, by leases: the stream that reads is named to nobody, but it is the one that torch calls current,
+    if it is told. Returns how many batches were read wrong."""
+    ring = state["ring"]
+    host = state["host"].slot(slot)
+    stream = _cuda._Stream(ring._context)
+    current = SimpleNamespace(cuda_stream=stream.handle.value)
+    if told:
+        sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(current_stream=lambda ordinal: current))
+    released = []
+    lender = Lender(SimpleNamespace(process=os.getpid(), closed=False, send=released.append), ring)
+    wrong = 0
+    for i in range(batches):
+        host[:length] = pattern(number + i, length)
+        ring.receive(slot, length)
+        array = ring.array(slot, 0, "uint8", (length,), lender.lend(i, slot))
+        array.use_on(-1)
+        target = ctypes.create_string_buffer(length)
+        with ring._context as cuda:
+            cuda.call("cuMemcpyDtoHAsync_v2", target, array._slot.memory.address, length, stream.handle)
+        del array
+        while not released:
+            lender.flush()
+        assert released.pop() == {"type": "release", "lease": i, "slot": slot}
+        # The companion has the slot again, and fills it.
+        host[:length] = pattern(number + i + 100, length)
+        ring.receive(slot, length)
+        with ring._context as cuda:
+            cuda.call("cuStreamSynchronize", stream.handle)
+            cuda.call("cuStreamSynchronize", ring._stream.handle)
+        wrong += target.raw != pattern(number + i, length)
+    sys.modules.pop("torch", None)
     return wrong
 
 

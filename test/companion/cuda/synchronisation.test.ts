@@ -129,5 +129,14 @@ describe.skipIf(TOOLS === undefined)("on a mock driver (needs gcc and python3)",
       await close();
       expect(await consumer.end()).toEqual(NOTHING);
     });
+
+    test("a slot goes back when the stream is through that was current as the last tensor went", async () => {
+      const close = await attach({ CYXCLOUD_MOCK_CUDA_READ_DELAY_US: "8000" });
+      const reading = { slot: 1, number: 1, length: LENGTH, batches: 50 };
+      expect(await consumer.call("lent_reader", { ...reading, told: true })).toBe(0);
+      expect(await consumer.call("lent_reader", { ...reading, told: false })).toBeGreaterThan(25);
+      await close();
+      expect(await consumer.end()).toEqual(NOTHING);
+    });
   });
 });
