@@ -2,7 +2,7 @@
 export { DataStreamClient, type DataStreamClientOptions } from "./client.ts";
 export { DataStreamError, type ErrorCode } from "../core/errors.ts";
 export { VerificationError, type Mismatch, type VerifiedSubject } from "./verification-error.ts";
-export { MemoryPinStore, type Pin, type PinStore } from "./pins.ts";
+export { MemoryPinStore, type Pin, type Pins, type PinStore } from "./pins.ts";
 export { DEFAULT_RETRY, type RetryPolicy } from "./backoff.ts";
 export type {
   AccessToken,

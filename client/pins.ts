@@ -8,23 +8,28 @@ export interface Pin {
   readonly schemaHash: string;
 }
 
-/** Remembers pins between runs; keys are opaque strings. */
+/** Pins by key; keys are opaque strings. */
+export interface Pins {
+  get(key: string): Pin | undefined;
+  set(key: string, pin: Pin): void;
+}
+
+/** Remembers pins between runs. */
 export interface PinStore {
-  get(key: string): Promise<Pin | undefined>;
-  set(key: string, pin: Pin): Promise<void>;
+  /**
+   * Looks and remembers in one step: nobody else changes the pins meanwhile. What `change` throws is thrown, and then
+   * nothing may be remembered.
+   */
+  update<T>(change: (pins: Pins) => T): Promise<T>;
 }
 
 /** Forgets everything with the process: enough for a single run, not for trust on first use across runs. */
 export class MemoryPinStore implements PinStore {
   readonly #pins = new Map<string, Pin>();
 
-  get(key: string): Promise<Pin | undefined> {
-    return Promise.resolve(this.#pins.get(key));
-  }
-
-  set(key: string, pin: Pin): Promise<void> {
-    this.#pins.set(key, pin);
-    return Promise.resolve();
+  // oxlint-disable-next-line typescript/require-await -- what `change` throws becomes a rejection
+  async update<T>(change: (pins: Pins) => T): Promise<T> {
+    return change(this.#pins);
   }
 }
 
@@ -34,7 +39,7 @@ export class MemoryPinStore implements PinStore {
  * @returns whether the version had been seen before.
  * @throws VerificationError for a changed content hash or schema, or an older version served as the newest.
  */
-export async function checkPin(
+export function checkPin(
   store: PinStore,
   gateway: string,
   reference: string,
@@ -42,30 +47,31 @@ export async function checkPin(
   seen: Pin,
 ): Promise<boolean> {
   const versionKey = `${gateway} ${seen.datasetId}`;
-  const known = await store.get(versionKey);
-  if (known !== undefined) {
-    mustEqual("content hash", known.contentHash, seen.contentHash);
-    mustEqual("schema", known.schemaHash, seen.schemaHash);
-    mustEqual("version", String(known.version), String(seen.version));
-  }
   const referenceKey = `${gateway} ${reference}`;
-  const newest = await store.get(referenceKey);
-  if (newest !== undefined) {
-    if (namesVersion || newest.version === seen.version) {
-      mustEqual("version", String(newest.version), String(seen.version));
-      mustEqual("content hash", newest.contentHash, seen.contentHash);
-      mustEqual("schema", newest.schemaHash, seen.schemaHash);
-    } else if (seen.version < newest.version) {
-      throw new VerificationError({
-        subject: "version",
-        expected: `${newest.version} or newer (it was the newest before)`,
-        actual: String(seen.version),
-      });
+  return store.update((pins) => {
+    const known = pins.get(versionKey);
+    if (known !== undefined) mustBeSame(known, seen);
+    const newest = pins.get(referenceKey);
+    if (newest !== undefined) {
+      if (namesVersion || newest.version === seen.version) mustBeSame(newest, seen);
+      else if (seen.version < newest.version) {
+        throw new VerificationError({
+          subject: "version",
+          expected: `${newest.version} or newer (it was the newest before)`,
+          actual: String(seen.version),
+        });
+      }
     }
-  }
-  await store.set(versionKey, seen);
-  await store.set(referenceKey, seen);
-  return known !== undefined || (newest !== undefined && newest.version === seen.version);
+    if (known === undefined) pins.set(versionKey, seen);
+    if (newest?.version !== seen.version) pins.set(referenceKey, seen);
+    return known !== undefined || newest?.version === seen.version;
+  });
+}
+
+function mustBeSame(before: Pin, seen: Pin): void {
+  mustEqual("content hash", before.contentHash, seen.contentHash);
+  mustEqual("schema", before.schemaHash, seen.schemaHash);
+  mustEqual("version", String(before.version), String(seen.version));
 }
 
 function mustEqual(subject: "content hash" | "schema" | "version", expected: string, actual: string): void {

@@ -35,6 +35,11 @@ export class Child {
     );
   }
 
+  /** Another program. @param process whose output is piped. */
+  static of(process: ChildProcess): Child {
+    return new Child(process);
+  }
+
   /** The first line that matches, also one that came before; rejects when the process ends without. */
   async line(pattern: RegExp): Promise<RegExpExecArray> {
     const found = Promise.withResolvers<RegExpExecArray>();

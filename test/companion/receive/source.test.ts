@@ -44,7 +44,7 @@ class ManualTime {
   }
 
   pass(ms: number): void {
-    for (const [ranOut, left] of [...this.#timers]) {
+    for (const [ranOut, left] of this.#timers) {
       this.#timers.set(ranOut, left - ms);
       if (left > ms) continue;
       this.#timers.delete(ranOut);
