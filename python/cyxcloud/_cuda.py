@@ -284,6 +284,11 @@ class DeviceArray:
         self._slot = slot
         self._offset = offset
 
+    @property
+    def address(self) -> int:
+        """Of the first element, in the device's memory. Call ``use_on`` before reading there."""
+        return self._slot.memory.address + self._offset
+
     def __dlpack_device__(self) -> Tuple[int, int]:
         return (_dlpack.CUDA, self._slot.memory.context.device)
 
@@ -307,7 +312,7 @@ class DeviceArray:
         self.use_on(stream)
         keep = (self._slot.memory, self.owner)
         return _dlpack.capsule(
-            self._slot.memory.address + self._offset,
+            self.address,
             self.dtype,
             self.shape,
             self.__dlpack_device__(),

@@ -3,6 +3,9 @@
 Follows the DLPack 1.0 header (https://dmlc.github.io/dlpack/latest/c_api.html) and the array API's rules for
 ``__dlpack__``: the capsule is versioned where the consumer says it understands that, and frees itself where nobody
 took it.
+
+A consumer may drop its tensor while an exception is on its way, and a deleter made with ctypes, which runs Python, can lose
+that exception. Where a framework has a bridge that ends in an ordinary reference, prefer it: tensors.py does.
 """
 
 from __future__ import annotations

@@ -93,7 +93,12 @@ def _torch_on_device(array: Any) -> Any:
     import torch
 
     ordinal = array.__dlpack_device__()[1]
-    dtype = getattr(torch, array.dtype)
+    dtype = getattr(torch, array.dtype, None)
+    if dtype is None:
+        raise FailedPreconditionError(
+            f"torch {torch.__version__} has no {array.dtype}. Cast by processing, update torch, or use device='cpu'.",
+            {"field": "device"},
+        )
     if array.nbytes == 0:
         return torch.empty(array.shape, dtype=dtype, device=f"cuda:{ordinal}")
     array.use_on(torch.cuda.current_stream(ordinal).cuda_stream)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
+import sys
 import time
+import types
 from typing import Any
 
 import pytest
@@ -58,6 +61,53 @@ def test_a_slot_on_the_device_goes_back_when_the_last_array_of_it_is_gone(world:
     assert [array.tobytes() for array in held] == contents
     held.clear()
     assert sum(1 for _ in stream) == 7
+
+
+class Tensor:
+    """What torch would make of device memory: it holds the object that it was made of, and reads where that says."""
+
+    def __init__(self, made_of: Any) -> None:
+        self.made_of = made_of
+        self.interface = made_of.__cuda_array_interface__
+
+    def view(self, dtype: str) -> Tensor:
+        assert dtype == "torch.uint8"
+        return self
+
+    def tobytes(self) -> bytes:
+        size = math.prod(self.interface["shape"])
+        target = ctypes.create_string_buffer(size)
+        address, _ = self.interface["data"]
+        library = ctypes.CDLL(os.environ["CYXCLOUD_LIBCUDA"])
+        with self.made_of._array._slot.memory.context:
+            assert library.cuMemcpyDtoHAsync_v2(target, ctypes.c_uint64(address), ctypes.c_size_t(size), None) == 0
+            assert library.cuCtxSynchronize() == 0
+        return target.raw
+
+
+@pytest.mark.parametrize("backend", ["cuda-ipc", "cuda-hostreg"])
+def test_torch_takes_device_memory_and_holds_it(
+    world: World, address: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = types.SimpleNamespace(
+        uint8="torch.uint8",
+        int64="torch.int64",
+        as_tensor=lambda made_of, device: Tensor(made_of) if device == "cuda:0" else None,
+        tensor=lambda values, dtype, device: (list(values), dtype, device),
+        cuda=types.SimpleNamespace(current_stream=lambda _: types.SimpleNamespace(cuda_stream=0)),
+    )
+    monkeypatch.setattr(Tensor, "to", lambda self, device, non_blocking: self, raising=False)
+    stream = open_stream(world, address, backend=backend, slots=4)
+    batch = next(stream)
+    monkeypatch.setitem(sys.modules, "torch", torch)  # type: ignore[arg-type]
+    tensor = batch.to_tensor("torch")
+    assert (tensor.interface["shape"], tensor.interface["typestr"]) == ((100, 8, 8, 1), "|u1")
+    content = batch.to_tensor("numpy").tobytes()
+    del batch
+    for _ in range(6):
+        next(stream)
+    assert tensor.tobytes() == content
+    monkeypatch.delitem(sys.modules, "torch")
 
 
 def test_a_device_without_memory_falls_back_to_the_host(
