@@ -352,5 +352,9 @@ export const CACHE_MAX_SEGMENTS: number = 256;
 export const CACHE_TOUCH_MS: number = 60_000;
 /** A file that was begun so long ago and not finished is what a crash left. */
 export const CACHE_LEFTOVER_MS: number = 10 * 60_000;
+/** A stream that is served from the cache asks the gateway this often whether its token still holds, and at each epoch's beginning. */
+export const ACCESS_CHECK_MS: number = 60_000;
+/** How long the beginning of an epoch waits for the answer. */
+export const ACCESS_PATIENCE_MS: number = 5_000;
 /** So many following batches must be cached to give a running response up for them: another request costs a round trip. */
 export const CACHE_RUN_BATCHES: number = 16;

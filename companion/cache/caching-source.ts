@@ -13,6 +13,7 @@ import {
 import { withCleanup } from "../receive/cleanup.ts";
 import type { MessagePool } from "../receive/message-pool.ts";
 import { adoptMessage, discardMessage, whenReleased } from "../receive/messages.ts";
+import { AccessCheck, type AskGateway } from "./access-check.ts";
 import { layOut, planBatch, type PlannedBatch } from "./compose.ts";
 import type { ItemCache, WantedItem } from "./item-cache.ts";
 
@@ -22,6 +23,8 @@ export interface CachingSourceOptions {
   readonly pool: MessagePool;
   readonly blake3: Blake3;
   readonly now?: () => number;
+  /** How the gateway is asked whether the token still holds. Default: for the dataset's description. */
+  readonly askGateway?: AskGateway;
 }
 
 /** What was served from the cache, and what was not. */
@@ -44,6 +47,9 @@ interface LocalBatch {
  * Messages of its own have no transcript head and no lease, see `BatchSource.isLocal`. Where one does not fit its hashes,
  * what is damaged is dropped and comes from the gateway: a damaged cache costs time, never a run.
  *
+ * The gateway is asked for each epoch whether the token still holds; the stream ends where it does not. One that cannot be
+ * reached is not needed.
+ *
  * Every message must be released or discarded. Batches are only composed with framed batch hashes. Where the gateway has to
  * say where the stream goes on, it is asked for one batch.
  */
@@ -53,6 +59,7 @@ export function cachingSource(inner: BatchSource, options: CachingSourceOptions)
 
 class Caching implements CachingSource {
   readonly counts = { localBatches: 0, fetchedBatches: 0 };
+  readonly access: AccessCheck;
   readonly #inner: BatchSource;
   readonly #options: CachingSourceOptions;
   readonly #now: () => number;
@@ -70,6 +77,7 @@ class Caching implements CachingSource {
     this.#inner = inner;
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.access = new AccessCheck(options.askGateway);
   }
 
   async open(request: StreamBatchesRequest, context: SourceContext): Promise<BatchMessages> {
@@ -185,6 +193,8 @@ class Epoch {
   readonly #source: Caching;
   readonly #inner: BatchSource;
   readonly #request: StreamBatchesRequest;
+  /** Of the segment as it was asked for. */
+  readonly #name: string;
   #context: SourceContext;
   /** A batch that must come from the inner source. */
   readonly #forced: number;
@@ -205,6 +215,7 @@ class Epoch {
     this.#inner = inner;
     this.#request = request;
     this.#context = context;
+    this.#name = nameOf(context);
     this.#forced = forced;
   }
 
@@ -215,6 +226,7 @@ class Epoch {
   /** The gateway says where the stream goes on, with the first message. */
   async openAnywhere(): Promise<BatchMessages> {
     this.#response = await this.#inner.open(this.#request, this.#context);
+    this.#source.access.granted(this.#name);
     return withCleanup(this.#messages(-1), () => this.#leave());
   }
 
@@ -222,6 +234,7 @@ class Epoch {
   async open(firstBatch: number): Promise<BatchMessages> {
     if (firstBatch >= this.#total || (await this.#plannedIfCached(firstBatch)) === undefined)
       this.#response = await this.#ask(firstBatch);
+    else await this.#source.access.require(this.#name, this.#context);
     return withCleanup(this.#messages(firstBatch), () => this.#leave());
   }
 
@@ -230,6 +243,7 @@ class Epoch {
     try {
       for (;;) {
         if (this.#response === undefined) {
+          await this.#source.access.require(this.#name, this.#context);
           const message = await (this.#ahead ?? this.#compose(next));
           this.#ahead = undefined;
           if (message !== undefined) {
@@ -265,7 +279,9 @@ class Epoch {
     const request = clone(StreamBatchesRequestSchema, this.#request);
     request.startIndex = BigInt(this.#context.segment.plan.start);
     request.resumeBatchIndex = BigInt(batch);
-    return this.#inner.open(request, { ...this.#context, firstBatch: batch });
+    const response = await this.#inner.open(request, { ...this.#context, firstBatch: batch });
+    this.#source.access.granted(this.#name);
+    return response;
   }
 
   /** Whether the response is worth less than the request that comes after the run. */

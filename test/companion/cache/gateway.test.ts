@@ -1,5 +1,5 @@
 /** The cache against the real gateway: its session meets requests that skip batches it never sent. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DataStreamClient } from "../../../client/client.ts";
 import { cachingSource, type CachingSource } from "../../../companion/cache/caching-source.ts";
 import { ItemCache } from "../../../companion/cache/item-cache.ts";
@@ -84,6 +84,56 @@ test("a second epoch needs no gateway, and a gap is filled by one request whose 
   const third = newSource();
   expect(await stream(third, "run", 1)).toEqual(heads.slice(0, 1));
   expect(third.counts.fetchedBatches).toBe(0);
+});
+
+describe("a stream that needs nothing of the gateway but its leave", () => {
+  let isGone = false;
+
+  async function epochsSeen(
+    whenCached: (token: { readonly id: string }) => Promise<unknown>,
+  ): Promise<{ readonly epochs: number[]; readonly error: unknown }> {
+    const token = await dataset.token();
+    const own = new DataStreamClient({
+      gateway: gateway.url,
+      accessToken: token.token,
+      fetch: (...call) => (isGone ? Promise.reject(new TypeError("fetch failed")) : fetch(...call)),
+      retry: { attempts: 1, firstDelayMs: 0, maxDelayMs: 0 },
+    });
+    const source = newSource();
+    const epochs: number[] = [];
+    const order = { batchSize: 4, shuffle: true, seed: 9, epochs: 4 };
+    try {
+      for await (const { epoch, index, message } of own.streamBatches({
+        dataset: dataset.name,
+        ...order,
+        source,
+      })) {
+        releaseMessage(message);
+        if (index === 0) epochs.push(epoch);
+        if (index === 0 && epoch === 1) await whenCached(token);
+      }
+      return { epochs, error: undefined };
+    } catch (error) {
+      return { epochs, error };
+    }
+  }
+
+  test("ends at the next epoch when its token is revoked", async () => {
+    const { epochs, error } = await epochsSeen(({ id }) =>
+      gateway.database.sql.query({
+        text: "UPDATE data_access_tokens SET revoked_at = now() WHERE id = $1",
+        values: [id],
+      }),
+    );
+    expect(error).toMatchObject({ code: "unauthenticated" });
+    expect(epochs).toEqual([0, 1]);
+  });
+
+  test("goes on when the gateway is gone", async () => {
+    const { epochs, error } = await epochsSeen(() => Promise.resolve((isGone = true)));
+    expect(error).toBeUndefined();
+    expect(epochs).toEqual([0, 1, 2, 3]);
+  });
 });
 
 /** Indices of the items of epoch 0, in their order. */
