@@ -3,7 +3,8 @@ Trains a small network on streamed images, with numpy alone. Stop it wherever yo
 the next batch, with as many ranks as you say.
 
     pip install ./python numpy
-    npm start                                   # in another terminal; then upload digits and make a token, see README.md
+    npm start -- --digits                       # in another terminal
+    export CYXCLOUD_ACCESS_TOKEN=$(npx cyxcloud dataset token digits --quiet)
     python examples/numpy_training.py digits --checkpoint run.npz
 
 One process plays all ranks here: it opens a stream for each and averages their gradients, as that many processes would.
@@ -33,6 +34,8 @@ def main() -> None:
     asked = arguments()
     client = cyxcloud.DataStreamClient(asked.address, access_token=asked.token)
     schema = client.describe(asked.dataset)["dataset"]["schema"]
+    if "shape" not in schema or "classes" not in schema:
+        raise SystemExit(f"{asked.dataset} has no shape and classes in its schema, which this small network is made from.")
     weights = first_weights(math.prod(schema["shape"]), len(schema["classes"]))
     velocity = {name: numpy.zeros_like(value) for name, value in weights.items()}
     position, step = load(asked.checkpoint, weights, velocity)

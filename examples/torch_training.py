@@ -3,7 +3,8 @@ Trains a small network on streamed images with PyTorch, on the GPU where there i
 from its checkpoint with the next batch.
 
     pip install ./python torch numpy
-    npm start                                   # in another terminal; then upload digits and make a token, see README.md
+    npm start -- --digits                       # in another terminal
+    export CYXCLOUD_ACCESS_TOKEN=$(npx cyxcloud dataset token digits --quiet)
     python examples/torch_training.py digits --checkpoint run.pt
     torchrun --nproc-per-node 2 examples/torch_training.py digits --batch-size 16 --checkpoint run.pt
 """

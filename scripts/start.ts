@@ -3,8 +3,10 @@ import { rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Command, InvalidArgumentError } from "commander";
+import { DataStreamClient } from "../client/client.ts";
 import { DataStreamError } from "../core/errors.ts";
 import type { Companion } from "../companion/service/companion.ts";
+import { createDigits, DIGITS_DATASET, uploadDigits } from "./demo/dataset.ts";
 import { startLocalCompanion } from "./stack/companion.ts";
 import { MigrationsChangedError } from "./stack/applied-migrations.ts";
 import { startStack, type Stack } from "./stack/index.ts";
@@ -23,6 +25,7 @@ interface Options {
   readonly owner: string;
   readonly directory: string;
   readonly signUp?: boolean;
+  readonly digits?: boolean;
   readonly entry?: string;
 }
 
@@ -35,6 +38,7 @@ const options = new Command("npm start --")
   .option("--owner <name>", "user that the first start creates", "owner")
   .option("--directory <path>", "keeps everything between starts", join(ROOT, ".cyxcloud"))
   .option("--sign-up", "let strangers create accounts for themselves")
+  .option("--digits", "upload the demo's handwritten digits as the dataset digits, unless it is there")
   .option("--entry <module>", "Worker to run instead of functions/gateway.ts")
   .parse()
   .opts<Options>();
@@ -51,6 +55,7 @@ writePrivateJson(devFile, {
   companion_url: companion.address,
   pid: process.pid,
 });
+if (options.digits === true) await addDigits(stack);
 announce(stack, companion);
 
 const reason = await Promise.race([stopRequested, stack.postgres.ended.then(() => "the database ended")]);
@@ -88,6 +93,15 @@ async function startCompanion(running: Stack): Promise<Companion> {
     await running.stop();
     process.exit(1);
   }
+}
+
+/** Something to stream, for the examples. */
+async function addDigits({ gatewayUrl, apiKey }: Stack): Promise<void> {
+  const client = new DataStreamClient({ gateway: gatewayUrl, apiKey });
+  for await (const { name } of client.datasets.list({ search: DIGITS_DATASET }))
+    if (name === DIGITS_DATASET) return;
+  await uploadDigits(client, (line) => console.log(`${line} …`));
+  await createDigits(client);
 }
 
 /** Resolves with the first signal; a later one ends at once, without waiting for anything. */

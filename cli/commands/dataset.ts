@@ -202,10 +202,11 @@ function registerToken(dataset: Command): void {
     .option("--ttl <duration>", "how long it is valid, for example 24h or 7d; at most 30d", "24h")
     .option("--node <name>", "bind the token to a training node")
     .option("--revoke <id>", "revoke the token with this id")
+    .option("-q, --quiet", "print the new token alone, for scripts")
     .action(
       async (
         name: string | undefined,
-        options: { scopes: string; ttl: string; node?: string; revoke?: string },
+        options: { scopes: string; ttl: string; node?: string; revoke?: string; quiet?: true },
         command: Command,
       ) => {
         const { client, output } = contextOf(command);
@@ -223,14 +224,16 @@ function registerToken(dataset: Command): void {
           ...(options.node === undefined ? {} : { node: options.node }),
         });
         output.result(token, () =>
-          fields("Access token created:", {
-            Dataset: name,
-            Node: options.node,
-            Scopes: token.scopes.join(", "),
-            Expires: time(token.expires_at),
-            Id: token.id,
-            Token: token.token,
-          }),
+          options.quiet === true
+            ? token.token
+            : fields("Access token created:", {
+                Dataset: name,
+                Node: options.node,
+                Scopes: token.scopes.join(", "),
+                Expires: time(token.expires_at),
+                Id: token.id,
+                Token: token.token,
+              }),
         );
       },
     );

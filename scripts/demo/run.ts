@@ -1,8 +1,6 @@
 /** The main job from end to end: what `npm run demo` shows, as one function. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { findFiles, openFiles } from "../../cli/walk.ts";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { DataStreamClient } from "../../client/client.ts";
 import { streamTensors, type TensorBatch } from "../../companion/index.ts";
 import { toHex } from "../../core/bytes.ts";
@@ -11,10 +9,9 @@ import { startStack, type Stack } from "../stack/index.ts";
 import { Classifier } from "./classifier.ts";
 import { contactSheet } from "./contact-sheet.ts";
 import { corruptShard, emptyNode } from "./damage.ts";
-import { DIGIT_CLASSES, DIGIT_PIXELS, DIGIT_SIDE, writeDigits } from "./digits.ts";
+import { createDigits, DIGITS_DATASET, uploadDigits } from "./dataset.ts";
+import { DIGIT_CLASSES, DIGIT_PIXELS, DIGIT_SIDE } from "./digits.ts";
 
-/** Small chunks, so that little data makes many of them. */
-const CHUNK_BYTES = 16 * 1024;
 const BATCH_SIZE = 32;
 const EPOCHS = 10;
 const SEED = 20_260_701;
@@ -22,8 +19,6 @@ const HIDDEN_UNITS = 48;
 const LEARNING_RATE = 0.1;
 const MOMENTUM = 0.9;
 const BYTE_MAX = 255;
-const BUCKET = "demo";
-const DATASET = "digits";
 /** Two nodes may be lost at once with four data and two parity shards. */
 const LOST_NODES = [2, 5] as const;
 const CORRUPT_NODE = 4;
@@ -52,16 +47,14 @@ export interface DemoOptions {
 }
 
 export async function runDemo({ picture, say, onStackReady }: DemoOptions): Promise<DemoResult> {
-  const folder = mkdtempSync(join(tmpdir(), "cyxcloud-demo-"));
   let stack: Stack | undefined;
   try {
     say("Starting PostgreSQL, the gateway and six storage nodes");
     stack = await startStack({ onLog: () => undefined });
     onStackReady();
-    return await new Demo(stack, folder, say).run(picture);
+    return await new Demo(stack, say).run(picture);
   } finally {
     await stack?.stop();
-    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -84,20 +77,18 @@ interface RewrittenShard {
 
 class Demo {
   readonly #stack: Stack;
-  readonly #folder: string;
   readonly #say: (line: string) => void;
   readonly #client: DataStreamClient;
   #token = "";
 
-  constructor(stack: Stack, folder: string, say: (line: string) => void) {
+  constructor(stack: Stack, say: (line: string) => void) {
     this.#stack = stack;
-    this.#folder = folder;
     this.#say = say;
     this.#client = new DataStreamClient({ gateway: stack.gatewayUrl, apiKey: stack.apiKey });
   }
 
   async run(picture: string): Promise<DemoResult> {
-    await this.#upload();
+    await uploadDigits(this.#client, this.#say);
     const dataset = await this.#createDataset();
     const classifier = new Classifier(DIGIT_PIXELS, HIDDEN_UNITS, DIGIT_CLASSES, SEED);
 
@@ -146,32 +137,13 @@ class Demo {
     };
   }
 
-  async #upload(): Promise<void> {
-    const counts = writeDigits(this.#folder);
-    const files = await findFiles(this.#folder);
-    this.#say(`Uploading ${files.length} images (${counts.train} to train, ${counts.heldOut} held out)`);
-    await this.#client.objects.ensureBucket(BUCKET, { chunkBytes: CHUNK_BYTES });
-    await this.#client.uploadFolder({ bucket: BUCKET, prefix: "digits/" }, openFiles(files));
-  }
-
   async #createDataset(): Promise<{ file_count: number; total_size_bytes: number }> {
     this.#say("Creating and verifying the dataset");
-    const dataset = await this.#client.datasets.create({
-      name: DATASET,
-      files: [`${BUCKET}/digits/**/*.png`],
-      schema: {
-        type: "image",
-        format: "png",
-        shape: [DIGIT_SIDE, DIGIT_SIDE, 1],
-        dtype: "uint8",
-        labels: "path",
-      },
-      description: "Optical recognition of handwritten digits",
-    });
-    const verification = await this.#client.datasets.verify(DATASET, { depth: "full" });
+    const dataset = await createDigits(this.#client);
+    const verification = await this.#client.datasets.verify(DIGITS_DATASET, { depth: "full" });
     if (!verification.manifest_valid || !verification.all_files_valid)
       throw new Error("The new dataset does not verify.");
-    this.#token = (await this.#client.datasets.createToken(DATASET)).token;
+    this.#token = (await this.#client.datasets.createToken(DIGITS_DATASET)).token;
     return dataset;
   }
 
@@ -191,7 +163,7 @@ class Demo {
 
   #tensors(prefix: string, epochs: number): AsyncGenerator<TensorBatch, void, undefined> {
     return streamTensors(this.#client, {
-      dataset: DATASET,
+      dataset: DIGITS_DATASET,
       accessToken: this.#token,
       batchSize: BATCH_SIZE,
       shuffle: "full",

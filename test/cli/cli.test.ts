@@ -112,6 +112,7 @@ test("from files to a verified stream, with the output that the documentation sh
     files_failed: 0,
   });
 
+  expect(await succeed("dataset", "token", "words", "--quiet")).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
   const token = await succeed("dataset", "token", "words", "--ttl", "2h");
   expect(token).toMatch(
     /^Access token created:\n {2}Dataset: words\n {2}Scopes: read, stream\n {2}Expires: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n {2}Id: [0-9a-f-]{36}\n {2}Token: eyJ[\w.-]+\n$/,
