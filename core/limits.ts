@@ -342,6 +342,12 @@ export const DECODE_THREADS_MAX: number = 256;
 export const DECODE_HEAP_BYTES: number = 2 * IMAGE_MAX_BYTES + 32 * MIB;
 /** Streams of one companion: each holds a ring, a pool of messages and a connection. */
 export const COMPANION_STREAMS_MAX: number = 256;
+/** What a connection to the companion's port begins with, and the head of each request on it, are there after so long. */
+export const PORT_HEAD_MS: number = 20_000;
+/** The whole of a request to that port; its answer may take as long as it likes. */
+export const PORT_REQUEST_MS: number = 60_000;
+/** How long a connection of that port may lie idle between two requests: longer than clients usually poll. */
+export const PORT_KEEP_ALIVE_MS: number = 65_000;
 /** Smallest cache of items: a few segments of the largest item. */
 export const CACHE_MIN_BYTES: number = 256 * MIB;
 /** A cache is that many files when it is full; one of them is what eviction frees at once. */
