@@ -115,6 +115,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   int: "a whole number",
   boolean: "true or false",
   array: "a list",
+  tuple: "a list",
   object: "a JSON object",
   record: "a JSON object",
 };

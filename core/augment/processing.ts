@@ -4,6 +4,7 @@ import { canonicalJson } from "../canonical-json.ts";
 import { invalidArgument } from "../errors.ts";
 import { IMAGE_MAX_CHANNELS, PROCESSING_MAX_SIDE, PROCESSING_MAX_STEPS } from "../limits.ts";
 import type { Blake3 } from "../ports.ts";
+import { refusalOf, sentenceOf } from "../refusal.ts";
 import { utf8 } from "../text.ts";
 import { CAST_TYPES, isGeometric, type Processing, type ProcessingStep } from "./steps.ts";
 
@@ -15,27 +16,27 @@ const side = z.int().min(1).max(PROCESSING_MAX_SIDE);
 const size = z.tuple([side, side]);
 /** One number is a square. */
 const cropSize = z.union([side.transform((length): [number, number] => [length, length]), size], {
-  error: `must be a whole number of pixels up to ${PROCESSING_MAX_SIDE}, or [height, width]`,
+  error: `must be a whole number of pixels up to ${PROCESSING_MAX_SIDE}, or [height, width].`,
 });
 const perChannel = z.array(z.number()).min(1).max(IMAGE_MAX_CHANNELS);
 
 const positive = z.number().gt(0);
 const ascending = z
   .tuple([positive, positive])
-  .refine(([low, high]) => low <= high, "must be [least, greatest]");
+  .refine(([low, high]) => low <= high, "must be [least, greatest].");
 
 const stepShape = z.discriminatedUnion("op", [
   z.strictObject({
     op: z.literal("resize"),
     size: z.union([side, size], {
-      error: `must be the shorter side in pixels, up to ${PROCESSING_MAX_SIDE}, or [height, width]`,
+      error: `must be the shorter side in pixels, up to ${PROCESSING_MAX_SIDE}, or [height, width].`,
     }),
   }),
   z.strictObject({ op: z.literal("center_crop"), size: cropSize }),
   z.strictObject({
     op: z.literal("random_resized_crop"),
     size: cropSize,
-    scale: ascending.refine(([, high]) => high <= 1, "must not be above 1").default([0.08, 1]),
+    scale: ascending.refine(([, high]) => high <= 1, "must not be above 1.").default([0.08, 1]),
     ratio: ascending.default([3 / 4, 4 / 3]),
   }),
   z.strictObject({ op: z.literal("random_horizontal_flip"), p: z.number().min(0).max(1).default(0.5) }),
@@ -59,11 +60,8 @@ const processingShape = z.strictObject({
  */
 export function parseProcessing(input: unknown, field: string = "processing"): Processing {
   const value = typeof input === "string" ? parseJson(input, field) : input;
-  const result = processingShape.safeParse(value);
-  if (!result.success) {
-    const issue = result.error.issues[0];
-    throw invalidArgument([field, ...(issue?.path ?? [])].join("."), `${issue?.message ?? "is wrong"}.`);
-  }
+  const result = processingShape.safeParse(value, { error: sentenceOf });
+  if (!result.success) throw refusalOf(result.error.issues, { place: field, prefix: field });
   const { steps } = result.data as Processing;
   checkOrder(steps, field);
   for (const [i, step] of steps.entries()) {

@@ -28,39 +28,53 @@ describe("a processing", () => {
   });
 
   test.each([
-    ["another version", { version: 2, steps: [] }, /^processing.version: /],
-    ["no steps", { version: 1, steps: [] }, /^processing.steps: /],
-    ["a key that nobody knows", { version: 1, steps: [{ op: "resize", size: 3 }], more: 1 }, /^processing: /],
+    ["another version", { version: 2, steps: [] }, /^processing.version: must be 1\.$/],
+    ["no steps", { version: 1, steps: [] }, /^processing.steps: must have at least 1 entry\.$/],
+    [
+      "a key that nobody knows",
+      { version: 1, steps: [{ op: "resize", size: 3 }], more: 1 },
+      /^processing.more: is no known field/,
+    ],
     [
       "seventeen steps",
       { version: 1, steps: Array.from({ length: 17 }, () => ({ op: "resize", size: 4 })) },
-      /^processing.steps: /,
+      /^processing.steps: must have at most 16 entries\.$/,
     ],
   ])("%s is refused", (_, input, message) => {
     expect(() => parseProcessing(input)).toThrow(message);
   });
 
   test.each([
-    ["another step", { op: "rotate" }, /^processing.steps.0.op: /],
+    [
+      "another step",
+      { op: "rotate" },
+      /^processing.steps.0.op: must be one of "resize", "center_crop", .*, "layout"\.$/,
+    ],
+    ["a step without its name", { size: 3 }, /^processing.steps.0.op: must be one of "resize", /],
+    ["a name alone", "resize", /^processing.steps.0: must be a JSON object\.$/],
     ["a misspelt option", { op: "resize", sise: 3 }, /^processing.steps.0/],
-    ["an option too many", { op: "resize", size: 3, antialias: false }, /^processing.steps.0: /],
-    ["no pixels", { op: "resize", size: 0 }, /^processing.steps.0.size: Too small/],
+    [
+      "an option too many",
+      { op: "resize", size: 3, antialias: false },
+      /^processing.steps.0.antialias: is no known field/,
+    ],
+    ["no pixels", { op: "resize", size: 0 }, /^processing.steps.0.size: must be at least 1\.$/],
     [
       "half a pixel",
       { op: "center_crop", size: [2, 2.5] },
-      /^processing.steps.0.size: must be a whole number/,
+      /^processing.steps.0.size.1: must be a whole number\.$/,
     ],
     ["too many pixels", { op: "random_resized_crop", size: 8193 }, /^processing.steps.0.size: .*8192/],
     [
       "a scale above 1",
       { op: "random_resized_crop", size: 4, scale: [0.5, 1.5] },
-      /^processing.steps.0.scale: /,
+      /^processing.steps.0.scale: must not be above 1\.$/,
     ],
     ["a scale of 0", { op: "random_resized_crop", size: 4, scale: [0, 1] }, /^processing.steps.0.scale.0: /],
     [
       "a ratio upside down",
       { op: "random_resized_crop", size: 4, ratio: [2, 1] },
-      /^processing.steps.0.ratio: /,
+      /^processing.steps.0.ratio: must be \[least, greatest\]\.$/,
     ],
     ["a probability of 2", { op: "random_horizontal_flip", p: 2 }, /^processing.steps.0.p: /],
     ["a deviation of 0", { op: "normalize", mean: [0], std: [0] }, /^processing.steps.0.std.0: /],
