@@ -5,7 +5,8 @@
  *   shifted out of the address space: whoever dereferences one on the host crashes.
  * - Copies and events run on a thread per stream, in stream order, after a random delay of up to
  *   CYXCLOUD_MOCK_CUDA_DELAY_US (at least half of it; copies to the host CYXCLOUD_MOCK_CUDA_READ_DELAY_US): whoever
- *   does not wait reads stale bytes.
+ *   does not wait reads stale bytes. With "unwanted" in place of a number they stay undone until somebody waits for them
+ *   or asks for them.
  * - Every call but cuInit and the queries needs a context current on its own thread. Handles are checked for kind and
  *   for having been destroyed. What the real driver would leave undefined is a violation: reported on stderr and counted.
  * - CYXCLOUD_MOCK_CUDA_FAIL="cuMemHostRegister_v2=801,…" lets calls fail. CYXCLOUD_MOCK_CUDA_ORDER=reversed numbers the

@@ -2,6 +2,7 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -43,6 +44,7 @@ typedef struct Context {
 typedef struct Event {
   Object object;
   Context *context;
+  struct Stream *stream; /* that recorded it last */
   uint64_t recorded, completed;
 } Event;
 
@@ -62,6 +64,7 @@ typedef struct Stream {
   Context *context;
   Operation *first, *last;
   int pending, stopping;
+  int wanted; /* somebody waits for it, or asked how far it is */
   pthread_t thread;
 } Stream;
 

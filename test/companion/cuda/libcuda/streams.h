@@ -2,13 +2,24 @@
 #pragma once
 #include "objects.h"
 
+/* The latest of all times: when somebody waits for the stream, or asks whether it is through. */
+#define UNTIL_WANTED UINT_MAX
+
 static unsigned longest_delay(const char *name, unsigned unset) {
   const char *text = getenv(name);
+  if (text && strcmp(text, "unwanted") == 0) return UNTIL_WANTED;
   return text ? (unsigned)atoi(text) : unset;
 }
 
 static void delay(unsigned most, unsigned *seed) {
   if (most) usleep(most / 2 + rand_r(seed) % (most / 2 + 1));
+}
+
+/* With the lock held. */
+static void want(Stream *stream) {
+  if (!stream) return;
+  stream->wanted = 1;
+  pthread_cond_broadcast(&changed);
 }
 
 static void *run_stream(void *argument) {
@@ -20,10 +31,13 @@ static void *run_stream(void *argument) {
     Operation *operation = stream->first;
     if (!operation) break;
     if (operation->what == WAIT) {
+      if (operation->event->completed < operation->generation) want(operation->event->stream);
       while (operation->event->completed < operation->generation) pthread_cond_wait(&changed, &lock);
     } else if (operation->what == COPY) {
+      int is_late = operation->longest_delay == UNTIL_WANTED;
+      while (is_late && !stream->wanted && !stream->stopping) pthread_cond_wait(&changed, &lock);
       pthread_mutex_unlock(&lock);
-      delay(operation->longest_delay, &seed);
+      if (!is_late) delay(operation->longest_delay, &seed);
       memcpy(operation->destination, operation->source, operation->length);
       pthread_mutex_lock(&lock);
     } else if (operation->event->completed < operation->generation) {
@@ -31,7 +45,7 @@ static void *run_stream(void *argument) {
     }
     stream->first = operation->next;
     if (!stream->first) stream->last = NULL;
-    stream->pending--;
+    if (--stream->pending == 0) stream->wanted = 0;
     free(operation);
     pthread_cond_broadcast(&changed);
   }
@@ -61,6 +75,7 @@ static void enqueue(Stream *stream, Operation operation) {
 }
 
 static void drain(Stream *stream) {
+  if (stream->pending) want(stream);
   while (stream->pending) pthread_cond_wait(&changed, &lock);
 }
 
@@ -167,6 +182,7 @@ Result cuEventRecord(Event *event, void *handle) {
   Stream *stream = stream_of(handle);
   HANDLE(stream, STREAM);
   pthread_mutex_lock(&lock);
+  event->stream = stream;
   enqueue(stream, (Operation){.what = RECORD, .event = event, .generation = ++event->recorded});
   pthread_mutex_unlock(&lock);
   return OK;
@@ -177,6 +193,7 @@ Result cuEventQuery(Event *event) {
   HANDLE(event, EVENT);
   pthread_mutex_lock(&lock);
   Result result = event->completed == event->recorded ? OK : NOT_READY;
+  if (result == NOT_READY) want(event->stream);
   pthread_mutex_unlock(&lock);
   return result;
 }
@@ -186,6 +203,7 @@ Result cuEventSynchronize(Event *event) {
   HANDLE(event, EVENT);
   pthread_mutex_lock(&lock);
   uint64_t generation = event->recorded;
+  if (event->completed < generation) want(event->stream);
   while (event->completed < generation) pthread_cond_wait(&changed, &lock);
   pthread_mutex_unlock(&lock);
   return OK;
