@@ -27,6 +27,10 @@ class Holding(Protocol):
         """Where each item ends in the data, where items are plain bytes."""
         ...
 
+    def undecoded(self) -> str | None:
+        """Where items are plain bytes that could have been decoded: what for."""
+        ...
+
     def labels(self) -> Sequence[int] | None: ...
 
     def indices(self) -> Sequence[int]: ...
@@ -111,7 +115,8 @@ class Batch:
         holding = self._held()
         if holding.ends() is not None:
             raise FailedPreconditionError(
-                "The items of this dataset are plain bytes, which make no tensor: use batch.items.",
+                holding.undecoded()
+                or "The items of this dataset are plain bytes, which make no tensor: use batch.items.",
                 {"field": "format"},
             )
         framework = framework or self._framework

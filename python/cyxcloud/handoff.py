@@ -41,6 +41,9 @@ class _Held:
     def ends(self) -> Sequence[int] | None:
         return self._integers("ends")
 
+    def undecoded(self) -> str | None:
+        return None
+
     def labels(self) -> Sequence[int] | None:
         return self._integers("labels")
 

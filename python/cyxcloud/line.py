@@ -15,6 +15,8 @@ from .errors import FailedPreconditionError, InternalError, UnavailableError, er
 
 PROTOCOL = 1
 CONNECT_TIMEOUT_S = 10.0
+#: A companion welcomes at once; this is for one that a busy machine lets wait, not for one that does not run on.
+WELCOME_TIMEOUT_S = 30.0
 #: Another companion may go on.
 _GONE = {"reason": "gone"}
 
@@ -128,6 +130,8 @@ def open_line(path: str) -> Line:
     """
     line = Line(path)
     try:
+        if not line.ready(WELCOME_TIMEOUT_S):
+            raise UnavailableError(f"The companion at {path} does not answer.", _GONE)
         welcome = line.expect("welcome")
         if welcome.get("protocol") != PROTOCOL:
             raise FailedPreconditionError(

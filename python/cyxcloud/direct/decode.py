@@ -135,6 +135,16 @@ class Decoder:
         return decoded.data
 
 
+def undecoded(schema: Schema) -> str | None:
+    """Why items that are decoded elsewhere stayed bytes, and what helps; None where bytes is what they are."""
+    if schema.format not in IMAGE_FORMATS:
+        return None
+    return (
+        f"Without a companion, {schema.format} images are decoded with Pillow, which is not installed: pip install pillow, or "
+        "use a companion. batch.items has their bytes."
+    )
+
+
 def _decoder_of(schema: Schema) -> Callable[[memoryview], Decoded] | None:
     if schema.format == "raw":
         shape, dtype = schema.shape, schema.dtype

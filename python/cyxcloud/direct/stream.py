@@ -16,7 +16,7 @@ from ..options import StreamOptions
 from ..position import StreamPosition
 from .acknowledger import Acknowledgement, Acknowledger
 from .dataset import Dataset, open_dataset
-from .decode import DecodedBatch, Decoder
+from .decode import DecodedBatch, Decoder, undecoded
 from .hashing import Blake3
 from .http import Gateway
 from .messages import acknowledgement
@@ -42,6 +42,9 @@ class _Held:
 
     def ends(self) -> Sequence[int] | None:
         return self._decoded.ends
+
+    def undecoded(self) -> str | None:
+        return undecoded(self._dataset.schema)
 
     def labels(self) -> Sequence[int] | None:
         schema = self._dataset.schema
@@ -115,17 +118,21 @@ class DirectStream:
     def close(self) -> None:
         self._ended = True
         self._current = None
+        if self._process != os.getpid():
+            # A fork has the parent's locks as they were then, perhaps taken by a thread that it does not have, and the very
+            # connection that the parent still reads.
+            self._finalizer.detach()
+            return
         self._finalizer()
         try:
             # For a thread that waits for a batch.
             self._ready.put_nowait(None)
         except queue.Full:
             pass
-        if self._process == os.getpid():
-            try:
-                self._acknowledger.flush(CLOSE_PATIENCE_S)
-            except DataStreamError:
-                pass
+        try:
+            self._acknowledger.flush(CLOSE_PATIENCE_S)
+        except DataStreamError:
+            pass
 
     def __enter__(self) -> DirectStream:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from itertools import zip_longest
 from pathlib import Path
@@ -63,6 +64,14 @@ def test_arrays_raw_tensors_and_texts(world: World) -> None:
         assert [str(item, "utf-8") for item in batch.items] == [f"text {'x' * i} ✓" for i in numbers_of(batch)]
         with pytest.raises(cyxcloud.FailedPreconditionError, match=r"batch\.items"):
             batch.to_tensor()
+
+
+def test_images_without_pillow_say_what_decodes_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    batch = next(open_stream(world))
+    assert bytes(batch.items[0]).startswith(b"\x89PNG")
+    with pytest.raises(cyxcloud.FailedPreconditionError, match=r"pip install pillow.*companion.*batch\.items"):
+        batch.to_tensor()
 
 
 def numbers_of(batch: cyxcloud.Batch) -> list[int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import socket
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,6 +273,19 @@ def test_a_handler_that_raises_ends_the_stream(companion: Make) -> None:
 
     with pytest.raises(ValueError, match="class-2/5"):
         list(open_stream(companion(undecodable=5), on_error=refuse))
+
+
+def test_a_companion_that_accepts_and_says_nothing_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cyxcloud.line.WELCOME_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("cyxcloud.iterator.FIRST_DELAY_S", 0.001)
+    path = str(tmp_path / "companion.sock")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(path)
+        silent.listen(16)
+        with pytest.raises(cyxcloud.UnavailableError, match="does not answer"):
+            DataStreamClient(f"unix:{path}", access_token="t").stream_batches("fake")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

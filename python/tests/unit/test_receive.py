@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import cyxcloud
 from cyxcloud import BatchIterator, DataStreamClient
 from cyxcloud.direct.messages import BatchMessage
+from cyxcloud.direct.stream import DirectStream
 from fake_gateway import FakeGateway, Fault
 
 
@@ -48,6 +51,26 @@ def test_acknowledges_with_its_own_head_and_the_last_lease(gateways: list[FakeGa
     expect_everything(gateways[0], stream, epochs=2)
     last = gateways[0].acknowledged[-1]
     assert (last[4], last[6], last[7], len(last[8])) == (1, 2, 6, 32)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_that_lets_go_neither_waits_nor_ends_the_parents_stream(gateways: list[FakeGateway]) -> None:
+    stream = open_stream(gateways, prefetch_batches=1)
+    source = stream._source
+    assert isinstance(source, DirectStream)
+    # As if one of the parent's threads were in the middle of these.
+    with source._ready.mutex, source._acknowledger._change, source._receiver.canceled._cond:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                stream.close()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    expect_everything(gateways[0], stream)
 
 
 @pytest.mark.parametrize("every", [2, 3])
