@@ -6,8 +6,10 @@ import json
 import sys
 import time
 
-from cyxcloud._cuda import DeviceRing, _Context, _Event, _Memory, _Stream, detect_device, driver, forget_probe
+from cyxcloud._cuda import Context, Event, Memory, Stream, detect_device, driver, forget_probe
+from cyxcloud._device_ring import DeviceRing
 from cyxcloud._ring import Ring
+from cyxcloud.tensors import as_tensor
 
 state = {}
 
@@ -43,14 +45,8 @@ def digest(slot, length, torch):
     ring = state["ring"]
     ring.receive(slot, length)
     array = ring.array(slot, 0, "uint8", (length,))
-    if torch:
-        import torch as framework
-
-        tensor = framework.from_dlpack(array)
-        content = tensor.cpu().numpy().tobytes()
-        del tensor
-    else:
-        content = array.tobytes()
+    # For torch as batch.to_tensor() does.
+    content = as_tensor(array, "torch").cpu().numpy().tobytes() if torch else array.tobytes()
     ring.retire(slot).wait()
     return hashlib.sha256(content).hexdigest()
 
@@ -71,7 +67,7 @@ def copy_speed(length, copies, slots):
 def pinned_speed(length, copies, slots):
     """Bytes a second of plain copies from memory that the driver allocated, as many in flight."""
     if "baseline" not in state:
-        context = _Context(driver().device(None))
+        context = Context(driver().device(None))
         library = driver()._library
         library.cuMemAllocHost_v2.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         host = []
@@ -81,8 +77,8 @@ def pinned_speed(length, copies, slots):
                 if library.cuMemAllocHost_v2(ctypes.byref(address), length):
                     raise MemoryError("The driver has no page-locked memory to compare with.")
                 host.append(address)
-        device = [_Memory(context, length) for _ in range(slots)]
-        state["baseline"] = (context, host, device, _Stream(context), [_Event(context) for _ in range(slots)])
+        device = [Memory(context, length) for _ in range(slots)]
+        state["baseline"] = (context, host, device, Stream(context), [Event(context) for _ in range(slots)])
     context, host, device, stream, events = state["baseline"]
     started = time.perf_counter()
     with context as cuda:

@@ -3,7 +3,7 @@
 The surface, the same for host and device::
 
     ring = Ring.map(path, size, slots, slot_bytes)      # of "opened"; then send "attached"
-    ring = DeviceRing(ring, backend, device)            # cuda-ipc, cuda-hostreg: see _cuda.py; send ring.handles
+    ring = DeviceRing(ring, backend, device)            # cuda-ipc, cuda-hostreg; send ring.handles
     ring.receive(slot, length)                          # on every "batch", before anything is read from the slot
     data = ring.array(slot, offset, "float32", (32, 224, 224, 3), owner)   # where the ring is: host or device
     labels = ring.host_array(slot, offset, "int32", (32,), owner)          # always in host memory
@@ -23,9 +23,35 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
-from . import _dlpack
+
+class ElementType(NamedTuple):
+    """How numpy's array interface and the buffer protocol name one element type of a batch."""
+
+    kind: str
+    """As in https://numpy.org/doc/stable/reference/arrays.interface.html; V where numpy has none."""
+    size: int
+    """Bytes."""
+    format: str
+    """As in the struct module; bfloat16, which has none, is seen as raw bits."""
+
+
+ELEMENT_TYPES = {
+    "bool": ElementType("b", 1, "?"),
+    "uint8": ElementType("u", 1, "B"),
+    "int8": ElementType("i", 1, "b"),
+    "uint16": ElementType("u", 2, "H"),
+    "int16": ElementType("i", 2, "h"),
+    "uint32": ElementType("u", 4, "I"),
+    "int32": ElementType("i", 4, "i"),
+    "uint64": ElementType("u", 8, "Q"),
+    "int64": ElementType("i", 8, "q"),
+    "float16": ElementType("f", 2, "e"),
+    "bfloat16": ElementType("V", 2, "H"),
+    "float32": ElementType("f", 4, "f"),
+    "float64": ElementType("f", 8, "d"),
+}
 
 
 class Fence:
@@ -42,15 +68,16 @@ class Fence:
 class RingArray:
     """Typed memory of a slot, row-major, that others can take without a copy.
 
-    ``numpy.from_dlpack(array)``, ``torch.from_dlpack(array)`` and ``numpy.asarray(array)`` do; so do
-    ``array.memoryview()`` and, from Python 3.12 on, ``memoryview(array)``.
+    ``numpy.asarray(array)`` does; so do ``array.memoryview()`` and, from Python 3.12 on, ``memoryview(array)``; torch by
+    ``tensors.as_tensor``. Not by DLPack: its deleter would have to be a Python function, and whoever drops a tensor while an
+    exception is on its way would lose that exception in it.
     """
 
     __slots__ = ("dtype", "shape", "nbytes", "owner", "_address", "_memory", "__weakref__")
+    device: Optional[int] = None
+    """Ordinal of the CUDA device that the memory is on; None for host memory."""
 
-    def __init__(
-        self, memory: Any, address: int, dtype: str, shape: Sequence[int], owner: Any = None
-    ) -> None:
+    def __init__(self, memory: Any, address: int, dtype: str, shape: Sequence[int], owner: Any = None) -> None:
         self.dtype = dtype
         self.shape: Tuple[int, ...] = tuple(shape)
         self.nbytes = byte_length(dtype, shape)
@@ -58,33 +85,12 @@ class RingArray:
         self._address = address
         self._memory = memory
 
-    def __dlpack_device__(self) -> Tuple[int, int]:
-        return (_dlpack.CPU, 0)
-
-    def __dlpack__(
-        self,
-        *,
-        stream: Any = None,
-        max_version: Optional[Tuple[int, int]] = None,
-        dl_device: Optional[Tuple[int, int]] = None,
-        copy: Optional[bool] = None,
-    ) -> Any:
-        if stream is not None:
-            raise BufferError("Host memory has no stream: pass stream=None.")
-        if dl_device is not None and tuple(dl_device) != (_dlpack.CPU, 0):
-            raise BufferError("This batch is in host memory and is not copied to a device by DLPack.")
-        if copy:
-            return copied_capsule(self.tobytes(), self.dtype, self.shape, max_version)
-        keep = (self._memory, self.owner)
-        return _dlpack.capsule(self._address, self.dtype, self.shape, (_dlpack.CPU, 0), keep, max_version)
-
     @property
     def __array_interface__(self) -> dict[str, Any]:
         # For numpy before 1.22, and for numpy.asarray.
         if self.dtype == "bfloat16":
             raise AttributeError("numpy has no bfloat16.")
-        kind = {0: "i", 1: "u", 2: "f", 6: "b"}[_dlpack.ELEMENT_TYPES[self.dtype].code]
-        size = _dlpack.ELEMENT_TYPES[self.dtype].size
+        kind, size, _ = ELEMENT_TYPES[self.dtype]
         order = "|" if size == 1 else "<"
         return {
             "version": 3,
@@ -100,13 +106,13 @@ class RingArray:
         view = memoryview(elements).cast("B")
         if self.nbytes == 0:
             return view
-        letter = _dlpack.ELEMENT_TYPES[self.dtype].format
+        letter = ELEMENT_TYPES[self.dtype].format
         return view.cast("H" if letter == "e" else letter, self.shape)  # type: ignore[call-overload,no-any-return]
 
     def __buffer__(self, flags: int) -> memoryview:
         # Whoever asks for a buffer takes its format at its word; numpy then asks for __array_interface__.
         if self.dtype in ("float16", "bfloat16"):
-            raise BufferError(f"A buffer cannot say {self.dtype}: use memoryview() for raw words, or DLPack.")
+            raise BufferError(f"A buffer cannot say {self.dtype}: use memoryview() for raw words.")
         return self.memoryview()
 
     def tobytes(self) -> bytes:
@@ -159,9 +165,7 @@ class Ring:
         """Memory of a slot where the ring is. Raises ValueError for what is not inside the slot."""
         return self.host_array(slot, offset, dtype, shape, owner)
 
-    def host_array(
-        self, slot: int, offset: int, dtype: str, shape: Sequence[int], owner: Any = None
-    ) -> RingArray:
+    def host_array(self, slot: int, offset: int, dtype: str, shape: Sequence[int], owner: Any = None) -> RingArray:
         """As ``array``, in host memory."""
         address = self.address + self._locate(slot, offset, byte_length(dtype, shape))
         return RingArray(self.memory, address, dtype, shape, owner)
@@ -195,7 +199,7 @@ class Ring:
 
 def byte_length(dtype: str, shape: Sequence[int]) -> int:
     """Raises ValueError for a type that batches do not have, or a negative dimension."""
-    element = _dlpack.ELEMENT_TYPES.get(dtype)
+    element = ELEMENT_TYPES.get(dtype)
     if element is None:
         raise ValueError(f"{dtype} is no element type of a batch.")
     length = element.size
@@ -204,12 +208,3 @@ def byte_length(dtype: str, shape: Sequence[int]) -> int:
             raise ValueError(f"A dimension of {dimension} is negative.")
         length *= dimension
     return length
-
-
-def copied_capsule(
-    content: bytes, dtype: str, shape: Sequence[int], max_version: Optional[Tuple[int, int]]
-) -> Any:
-    """A capsule over a copy of its own, in host memory."""
-    memory = ctypes.create_string_buffer(content, len(content) or 1)
-    address = ctypes.addressof(memory)
-    return _dlpack.capsule(address, dtype, shape, (_dlpack.CPU, 0), memory, max_version, copied=True)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import _cuda
+from . import _cuda, _device_ring
 from ._ring import Ring
 from .errors import FailedPreconditionError
 from .options import StreamOptions
@@ -70,6 +70,6 @@ def forget_report() -> None:
 def device_ring(ring: Ring, backend: str, ordinal: int | None) -> Ring | None:
     """The ring with its slots on the device; None where the driver refuses."""
     try:
-        return _cuda.DeviceRing(ring, backend, ordinal)
+        return _device_ring.DeviceRing(ring, backend, ordinal)
     except (_cuda.CudaError, OSError):
         return None

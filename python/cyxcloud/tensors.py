@@ -73,8 +73,8 @@ def _numpy_array(array: Any) -> Any:
 
 def _torch_tensor(array: Any, device: str | None) -> Any:
     # Not by DLPack: torch may drop a tensor while an exception is on its way, and a deleter that is written in Python, as
-    # ctypes makes it, would lose that exception. The bridges below end in an ordinary reference.
-    tensor = _torch_on_host(array) if array.__dlpack_device__()[0] == 1 else _torch_on_device(array)
+    # ctypes makes it, would lose that exception. Both bridges end in an ordinary reference.
+    tensor = _torch_on_host(array) if array.device is None else _torch_on_device(array)
     return tensor if device is None else tensor.to(device, non_blocking=True)
 
 
@@ -92,7 +92,7 @@ def _torch_on_host(array: Any) -> Any:
 def _torch_on_device(array: Any) -> Any:
     import torch
 
-    ordinal = array.__dlpack_device__()[1]
+    ordinal = array.device
     dtype = getattr(torch, array.dtype, None)
     if dtype is None:
         raise FailedPreconditionError(

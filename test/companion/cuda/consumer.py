@@ -10,7 +10,8 @@ import sys
 from types import SimpleNamespace
 
 from cyxcloud import _cuda, handoff
-from cyxcloud._cuda import DeviceRing, detect_device, driver, forget_probe
+from cyxcloud._cuda import detect_device, driver, forget_probe
+from cyxcloud._device_ring import DeviceRing
 from cyxcloud._ring import Ring
 from cyxcloud.lending import Lender
 from cyxcloud.options import StreamOptions
@@ -71,7 +72,7 @@ def slow_reader(slot, number, length, batches, fenced):
     as it must be, after the fence. Returns how many were read wrong."""
     ring = state["ring"]
     host = state["host"].slot(slot)
-    stream = _cuda._Stream(ring._context)
+    stream = _cuda.Stream(ring._context)
     wrong = 0
     for i in range(batches):
         host[:length] = pattern(number + i, length)
@@ -100,7 +101,7 @@ def lent_reader(slot, number, length, batches, told):
     if it is told. Returns how many batches were read wrong."""
     ring = state["ring"]
     host = state["host"].slot(slot)
-    stream = _cuda._Stream(ring._context)
+    stream = _cuda.Stream(ring._context)
     current = SimpleNamespace(cuda_stream=stream.handle.value)
     if told:
         sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(current_stream=lambda ordinal: current))
@@ -131,16 +132,15 @@ def lent_reader(slot, number, length, batches, told):
 
 
 def keep(slot, length):
-    """Takes a capsule as torch would, which must outlive the ring."""
+    """Takes an array as torch would, which must outlive the ring."""
     array = state["ring"].array(slot, 0, "uint8", (length,))
+    array.use_on(1)
     state["array"] = array
-    state["capsule"] = array.__dlpack__(stream=1)
-    return list(array.__dlpack_device__())
+    return array.device
 
 
 def drop():
     state.pop("array", None)
-    state.pop("capsule", None)
     gc.collect()
     return live()
 
@@ -158,9 +158,9 @@ def cycle(path, size, slots, slot_bytes, times):
         ring = DeviceRing(Ring.map(path, size, slots, slot_bytes), ("cuda-ipc", "cuda-hostreg")[i % 2])
         ring.receive(0, slot_bytes)
         array = ring.array(0, 0, "uint8", (16,))
-        capsule = array.__dlpack__(stream=1)
+        array.use_on(1)
         ring.close()
-        del ring, array, capsule
+        del ring, array
     gc.collect()
     return live()
 

@@ -98,7 +98,7 @@ describe.skipIf(TOOLS === undefined)("cuda-ipc on a mock driver (needs gcc and p
     const ring = await attach(consumer, 2);
     fill(ring, 0, 9);
     await ring.publish(0, SLOT);
-    expect(await consumer.call("keep", { slot: 0, length: SLOT })).toEqual([2, 0]);
+    expect(await consumer.call("keep", { slot: 0, length: SLOT })).toBe(0);
     await ring.close();
     await consumer.call("close");
     expect(await consumer.call("live")).toMatchObject({ allocations: 1, registrations: 0 });
