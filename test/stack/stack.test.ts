@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { DataStreamClient } from "../../client/client.ts";
 import { startStack } from "../../scripts/stack/index.ts";
 
 const entry = join(import.meta.dirname, "stand-in.worker.js");
@@ -20,17 +21,14 @@ interface Started {
 
 /** `npm start` with the stand-in Worker on free ports. */
 function npmStart(directory: string, ...more: string[]): Started {
+  return start(directory, "--entry", entry, ...more);
+}
+
+/** The same with the gateway itself. */
+function start(directory: string, ...more: string[]): Started {
   const ports = ["--port", "0", "--database-port", "0", "--bridge-port", "0"];
   const script = join(import.meta.dirname, "../../scripts/start.ts");
-  const child = spawn(process.execPath, [
-    script,
-    "--directory",
-    directory,
-    "--entry",
-    entry,
-    ...ports,
-    ...more,
-  ]);
+  const child = spawn(process.execPath, [script, "--directory", directory, ...ports, ...more]);
   let output = "";
   child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
@@ -147,6 +145,24 @@ test("a second npm start names the process that runs; after kill -9 the next one
   expect(await (await fetch(after.gateway_url)).json()).toMatchObject({ count: 2 });
   third.child.kill("SIGTERM");
   expect(await third.exited).toEqual([0, null]);
+});
+
+test("--digits brings a dataset to stream, once", { timeout: 180_000 }, async () => {
+  const directory = join(scratch, "digits");
+  const versions = [];
+  for (const uploads of [true, false]) {
+    const started = start(directory, "--digits");
+    await running(started);
+    expect(started.output().includes("Uploading 1797 images")).toBe(uploads);
+    const { gateway_url: gateway, api_key: apiKey } = readDev(directory);
+    const { datasets } = new DataStreamClient({ gateway, apiKey });
+    for (const { name, version, file_count: files } of await datasets.versions("digits"))
+      versions.push({ name, version, files });
+    started.child.kill("SIGTERM");
+    expect(await started.exited).toEqual([0, null]);
+  }
+  const only = { name: "digits", version: 1, files: 1797 };
+  expect(versions).toEqual([only, only]);
 });
 
 test.each(["--port", "--database-port", "--bridge-port"])(
