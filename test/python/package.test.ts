@@ -18,8 +18,12 @@ describe.skipIf(PYTHON === undefined)(`the package (${NEEDS})`, () => {
   const python = PYTHON as string;
 
   test("has types and style", { timeout: 5 * MINUTES }, async () => {
-    const examples = ["../examples/numpy_training.py", "../examples/torch_training.py"];
-    await run(python, ["-m", "ruff", "check", "--no-cache", ".", ...examples]);
+    const others = [
+      "../examples/numpy_training.py",
+      "../examples/torch_training.py",
+      "../scripts/gpu_check.py",
+    ];
+    await run(python, ["-m", "ruff", "check", "--no-cache", ".", ...others]);
     await run(python, ["-m", "mypy", "--cache-dir", "/dev/null"]);
   });
 
