@@ -39,8 +39,8 @@ class Training:
                 else:
                     losses[said["step"]] = said["loss"]
                 if len(losses) == kill_after:
+                    # Read on to the end: what it did until the end came may be in its checkpoint, too.
                     process.kill()
-                    break
         assert kill_after is not None or process.returncode == 0, "the script failed: see its output above"
         assert (accuracy is None) == (is_silent or kill_after is not None)
         return losses, accuracy
