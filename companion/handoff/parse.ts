@@ -10,6 +10,7 @@ import {
   STREAM_ID_MAX_CHARS,
   WORLD_SIZE_MAX,
 } from "../../core/limits.ts";
+import { refusalOf, sentenceOf } from "../../core/refusal.ts";
 import { HANDOFF_BACKENDS, type ClientMessage } from "./messages.ts";
 
 const TOKEN_MAX_CHARS = 16_384;
@@ -19,7 +20,7 @@ const count = z.int().min(0);
 const text = (characters: number): z.ZodString => z.string().min(1).max(characters);
 
 /** CUipcMemHandle: 64 bytes. */
-const handle = z.base64().length(88, "must be 64 bytes in base64");
+const handle = z.base64().length(88, "must be 64 bytes in base64.");
 
 const position = z.object({
   epoch: count.max(EPOCH_MAX),
@@ -42,7 +43,7 @@ const streamRequest = {
   shuffle: z.union([z.boolean(), z.enum(["full", "block"])]).optional(),
   seed: z
     .string()
-    .regex(/^-?\d{1,20}$/, "must be decimal digits")
+    .regex(/^-?\d{1,20}$/, "must be decimal digits.")
     .optional(),
   block: z
     .object({
@@ -66,14 +67,14 @@ const streamRequest = {
   processing: z.record(z.string(), z.unknown()).optional(),
   schema_hash: z
     .string()
-    .regex(/^[0-9a-fA-F]{64}$/, "must be 64 hexadecimal digits")
+    .regex(/^[0-9a-fA-F]{64}$/, "must be 64 hexadecimal digits.")
     .optional(),
-  known_keys: z.string().regex(/^\//, "must be an absolute path").max(FILE_PATH_MAX_CHARS).optional(),
+  known_keys: z.string().regex(/^\//, "must be an absolute path.").max(FILE_PATH_MAX_CHARS).optional(),
   cache: z.boolean().optional(),
   backend: z.enum(["auto", ...HANDOFF_BACKENDS]).optional(),
   device: z
     .object({
-      uuid: z.string().regex(/^[A-Z]+-[0-9a-fA-F-]{36}$/, "must be GPU- and a UUID"),
+      uuid: z.string().regex(/^[A-Z]+-[0-9a-fA-F-]{36}$/, "must be GPU- and a UUID."),
       pid: z.int().min(1),
       ipc: z.boolean(),
       probe: handle.optional(),
@@ -110,9 +111,7 @@ export function parseClientMessage(line: string): ClientMessage {
   } catch {
     throw invalidArgument("message", "is no JSON.");
   }
-  const parsed = fromClient.safeParse(value);
+  const parsed = fromClient.safeParse(value, { error: sentenceOf });
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const field = issue?.path.join(".") ?? "";
-  throw invalidArgument(field === "" ? "message" : field, `${issue?.message ?? "is wrong"}.`);
+  throw refusalOf(parsed.error.issues, { place: "message" });
 }
