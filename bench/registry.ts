@@ -15,4 +15,5 @@ export const registry: Readonly<Record<string, () => Promise<BenchModule>>> = {
   "companion.memory": () => import("./companion/memory.ts"),
   "companion.handoff": () => import("./companion/handoff.ts"),
   "companion.decode": () => import("./companion/decode.ts"),
+  "companion.training": () => import("./companion/training.ts"),
 };

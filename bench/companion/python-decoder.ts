@@ -1,12 +1,10 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { pythonWith } from "./python.ts";
 
 const SCRIPT = fileURLToPath(new URL("decode.py", import.meta.url));
-/** The second is Debian's, with its packages, where the first in the path is another. */
-const PYTHONS = ["python3", "/usr/bin/python3"] as const;
 
 export type Work = "decode" | "resize" | "augment";
 
@@ -59,16 +57,4 @@ export async function startPython(): Promise<PythonDecoder | string> {
       await ended;
     },
   };
-}
-
-async function pythonWith(statement: string): Promise<string | undefined> {
-  for (const python of PYTHONS) {
-    try {
-      await promisify(execFile)(python, ["-c", statement]);
-      return python;
-    } catch {
-      // Not installed, or without these packages.
-    }
-  }
-  return undefined;
 }
