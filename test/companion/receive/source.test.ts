@@ -1,83 +1,15 @@
-import type { Socket } from "node:net";
-import { create } from "@bufbuild/protobuf";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Gateway } from "../../../client/http.ts";
-import type { BatchMessages, SourceContext } from "../../../client/stream/source.ts";
-import type { StartIdleTimer } from "../../../companion/receive/idle-timer.ts";
-import { MessagePool, type PooledBuffer } from "../../../companion/receive/message-pool.ts";
+import { MessagePool } from "../../../companion/receive/message-pool.ts";
 import { messageBuffer, releaseMessage } from "../../../companion/receive/messages.ts";
-import { socketSource, type SocketSourceOptions } from "../../../companion/receive/socket-source.ts";
-import { concatBytes } from "../../../core/bytes.ts";
-import { RECEIVE_IDLE_MS } from "../../../core/limits.ts";
+import { socketSource } from "../../../companion/receive/socket-source.ts";
 import { keyPairOf } from "../../../core/trust/ed25519.ts";
 import { utf8 } from "../../../core/text.ts";
-import { BatchResponseSchema, StreamBatchesRequestSchema, type BatchResponse } from "../../../proto/index.ts";
+import { type BatchResponse } from "../../../proto/index.ts";
 import { createCertificate } from "../../../scripts/certificates.ts";
 import { noise } from "../../stream/fixture.ts";
-import { startRawServer, type RawServer } from "./raw-server.ts";
-import { answer, envelope, streamBody, type Framing } from "./wire.ts";
-
-const MIB = 1024 * 1024;
-let server: RawServer | undefined;
-afterEach(async () => {
-  await server?.stop();
-  server = undefined;
-});
-
-/** Serves the same bytes to everybody, and ends. */
-async function serve(bytes: Uint8Array, tls?: Parameters<typeof startRawServer>[1]): Promise<RawServer> {
-  return (server = await startRawServer((socket) => void socket.end(bytes), tls));
-}
-
-/** Time that passes when the test says so. */
-class ManualTime {
-  readonly #timers = new Map<() => void, number>();
-
-  readonly startTimer: StartIdleTimer = (ms, ranOut) => {
-    const timer = { refresh: () => this.#timers.set(ranOut, ms), stop: () => this.#timers.delete(ranOut) };
-    timer.refresh();
-    return timer;
-  };
-
-  get running(): number {
-    return this.#timers.size;
-  }
-
-  pass(ms: number): void {
-    for (const [ranOut, left] of this.#timers) {
-      this.#timers.set(ranOut, left - ms);
-      if (left > ms) continue;
-      this.#timers.delete(ranOut);
-      ranOut();
-    }
-  }
-}
-
-function open(
-  url: string,
-  options: SocketSourceOptions & { signal?: AbortSignal; gateway?: Gateway } = {},
-): Promise<BatchMessages> {
-  const gateway = options.gateway ?? new Gateway({ gateway: url });
-  const context = { gateway, accessToken: "secret", signal: options.signal ?? new AbortController().signal };
-  return socketSource(options).open(
-    create(StreamBatchesRequestSchema, { datasetId: "d", batchSize: 4 }),
-    context as unknown as SourceContext,
-  );
-}
-
-async function all(messages: BatchMessages): Promise<BatchResponse[]> {
-  const received: BatchResponse[] = [];
-  for (let next = await messages.next(); next.done !== true; next = await messages.next())
-    received.push(next.value);
-  return received;
-}
-
-function batchOf(index: number, itemBytes: number): BatchResponse {
-  const items = [noise(itemBytes, index), Uint8Array.of(index)];
-  return create(BatchResponseSchema, { batchIndex: BigInt(index), items, streamId: "run" });
-}
-
-const chunks = { by: "chunks", sizes: [70_000], extension: "", trailer: "" } as const;
+import { answer, streamBody, type Framing } from "./wire.ts";
+import { MIB, all, batchOf, chunks, open, serve, start, stop } from "./source-calls.ts";
 
 function expectBatches(messages: readonly BatchResponse[], itemBytes: number): void {
   for (const [index, message] of messages.entries()) {
@@ -124,7 +56,7 @@ test.each<[string, Framing]>([
 
 test("an answer that ends with a message, and not with the end of the stream, is cut short", async () => {
   const body = streamBody([batchOf(0, MIB)]).subarray(0, -7);
-  server = await startRawServer((socket) => void socket.write(answer(body, { by: "length" })));
+  const server = await start((socket) => void socket.write(answer(body, { by: "length" })));
   await expect(all(await open(server.url))).rejects.toMatchObject({ code: "unavailable" });
   await server.closed();
 });
@@ -151,7 +83,7 @@ test("a full pool stops the socket until messages are released", async () => {
   const count = 12;
   const body = streamBody(Array.from({ length: count }, (_, index) => batchOf(index, 2 * MIB)));
   let written = 0;
-  server = await startRawServer((socket) => {
+  const server = await start((socket) => {
     const bytes = answer(body, { by: "length" });
     const more = (): void => {
       while (written < bytes.length) {
@@ -176,123 +108,6 @@ test("a full pool stops the socket until messages are released", async () => {
   for (const message of held) releaseMessage(message);
   expect(seen).toBe(count);
   expect(pool.heldBytes).toBe(0);
-});
-
-describe("leaving", () => {
-  const silent = async (): Promise<RawServer> =>
-    (server = await startRawServer((socket) => {
-      const bytes = answer(
-        concatBytes([
-          streamBody([batchOf(0, 10)]).subarray(0, -7),
-          envelope(0, batchOf(1, 1e6).items[0] as Uint8Array),
-        ]),
-        { by: "close" },
-      );
-      socket.write(bytes.subarray(0, -10));
-    }));
-
-  test("the signal ends a wait for bytes, and the connection", async () => {
-    const { url, closed } = await silent();
-    const [aborter, pool] = [new AbortController(), new MessagePool()];
-    const messages = await open(url, { signal: aborter.signal, pool });
-    releaseMessage((await messages.next()).value as BatchResponse);
-    const waiting = messages.next();
-    aborter.abort();
-    await expect(waiting).rejects.toMatchObject({ code: "canceled" });
-    await closed();
-    expect(pool.heldBytes).toBe(0);
-  });
-
-  test("the signal ends a wait for the head", async () => {
-    server = await startRawServer(() => undefined);
-    const aborter = new AbortController();
-    const opening = open(server.url, { signal: aborter.signal });
-    aborter.abort();
-    await expect(opening).rejects.toMatchObject({ code: "canceled" });
-    await expect(open(server.url, { signal: aborter.signal })).rejects.toMatchObject({ code: "canceled" });
-    await server.closed();
-  });
-
-  test.each([0, 1])(
-    "returning after %s messages closes the connection and gives memory back",
-    async (taken) => {
-      const { url, closed } = await silent();
-      const pool = new MessagePool();
-      const messages = await open(url, { pool });
-      for (let i = 0; i < taken; i++) releaseMessage((await messages.next()).value as BatchResponse);
-      await messages.return({ continuation: undefined });
-      await closed();
-      expect(pool.heldBytes).toBe(0);
-      expect(await messages.next()).toEqual({ done: true, value: undefined });
-    },
-  );
-
-  test("a silent gateway is given up, in the head and in the body", async () => {
-    const { url, closed } = await silent();
-    const time = new ManualTime();
-    const messages = await open(url, { startTimer: time.startTimer });
-    await messages.next();
-    const waiting = messages.next();
-    time.pass(RECEIVE_IDLE_MS);
-    await expect(waiting).rejects.toMatchObject({
-      code: "unavailable",
-      message: expect.stringMatching(/nothing for 60 s/),
-    });
-    await closed();
-    await server?.stop();
-    const asked = Promise.withResolvers<void>();
-    server = await startRawServer(() => asked.resolve());
-    const opening = open(server.url, { startTimer: time.startTimer });
-    await asked.promise;
-    time.pass(RECEIVE_IDLE_MS);
-    await expect(opening).rejects.toMatchObject({ code: "unavailable" });
-    expect(time.running).toBe(0);
-  });
-
-  test("a gateway that sends something now and then is not silent", async () => {
-    const connected = Promise.withResolvers<Socket>();
-    server = await startRawServer((socket) => connected.resolve(socket));
-    const time = new ManualTime();
-    const opening = open(server.url, { startTimer: time.startTimer });
-    const socket = await connected.promise;
-    const batches = [0, 1, 2].map((index) => streamBody([batchOf(index, 10)]).subarray(0, -7));
-    socket.write(answer(concatBytes(batches.slice(0, 1)), { by: "close" }));
-    const messages = await opening;
-    for (const next of batches.slice(1)) {
-      expect((await messages.next()).done).toBe(false);
-      time.pass(RECEIVE_IDLE_MS - 1);
-      socket.write(next);
-    }
-    expect((await messages.next()).value).toMatchObject({ batchIndex: 2n });
-    await messages.return({ continuation: undefined });
-  });
-
-  test("a consumer that takes its time is no silent gateway", async () => {
-    const isFull = Promise.withResolvers<void>();
-    class WatchedPool extends MessagePool {
-      override acquire(...call: Parameters<MessagePool["acquire"]>): Promise<PooledBuffer> {
-        const acquired = super.acquire(...call);
-        isFull.resolve();
-        return acquired;
-      }
-    }
-    const time = new ManualTime();
-    const { url } = await serve(
-      answer(streamBody([0, 1, 2].map((index) => batchOf(index, 3 * MIB))), chunks),
-    );
-    const messages = await open(url, { startTimer: time.startTimer, pool: new WatchedPool(4 * MIB) });
-    const first = (await messages.next()).value as BatchResponse;
-    // From here on nothing is read until memory is given back.
-    await isFull.promise;
-    time.pass(10 * RECEIVE_IDLE_MS);
-    releaseMessage(first);
-    let seen = 1;
-    for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
-      seen++;
-      releaseMessage(next.value);
-    }
-    expect(seen).toBe(3);
-  });
 });
 
 describe("errors", () => {
@@ -338,7 +153,7 @@ describe("errors", () => {
       code: "failed_precondition",
       message: expect.stringMatching(/redirect \(308\) to https:\/\/other\.example\. /),
     });
-    await server?.stop();
+    await stop();
     const proxied = await respond("407 Proxy Authentication Required", []);
     await expect(open(proxied)).rejects.toMatchObject({
       code: "failed_precondition",
@@ -362,8 +177,7 @@ describe("errors", () => {
     const { url } = await serve(answer(streamBody([batchOf(0, 10)]), chunks).subarray(0, -30));
     const messages = await open(url);
     await expect(all(messages)).rejects.toMatchObject({ code: "unavailable" });
-    await server?.stop();
-    server = undefined;
+    await stop();
     await expect(open(url)).rejects.toMatchObject({
       code: "unavailable",
       message: expect.stringMatching(/cannot be reached \(ECONNREFUSED\)/),
