@@ -23,6 +23,16 @@ export interface ArraySource {
   readonly encoding: "npy" | "raw";
 }
 
+/** Items as they came. */
+export const BYTES_FORMAT: OutputFormat = {
+  kind: "bytes",
+  dtype: "uint8",
+  shape: [],
+  layout: "N…",
+  itemBytes: 0,
+  source: undefined,
+};
+
 /**
  * What a stream delivers, from the dataset's schema, the processing and the header of the first item; nothing is
  * decoded. The first item only decides what schema and processing leave open, and every other item has to follow it.
@@ -46,7 +56,7 @@ export function outputFormat(
     case "raw":
       return arrayFormat("raw", rawShape(schema));
     default:
-      return { kind: "bytes", dtype: "uint8", shape: [], layout: "N…", itemBytes: 0, source: undefined };
+      return BYTES_FORMAT;
   }
 }
 

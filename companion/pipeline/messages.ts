@@ -4,7 +4,7 @@ import type { StreamContext } from "../../client/stream/run.ts";
 import type { BatchSource } from "../../client/stream/source.ts";
 import { streamBatches } from "../../client/stream/stream.ts";
 import type { BatchResponse } from "../../proto/index.ts";
-import type { OutputFormat } from "../decode/output-format.ts";
+import { BYTES_FORMAT } from "../decode/output-format.ts";
 import { messageBuffer, releaseMessage } from "../receive/messages.ts";
 import type { WorkerPool } from "../workers/pool.ts";
 import { jobItems, requireHashes, requireSizes } from "./items.ts";
@@ -21,14 +21,6 @@ export interface VerifiedMessagesOptions {
   readonly drain: AbortSignal;
 }
 
-const BYTES: OutputFormat = {
-  kind: "bytes",
-  dtype: "uint8",
-  shape: [],
-  layout: "N…",
-  itemBytes: 0,
-  source: undefined,
-};
 const SCRATCH_MIN_BYTES = 1024 * 1024;
 
 /**
@@ -85,7 +77,7 @@ function poolChecker(workers: WorkerPool, observer: PipelineObserver): ItemCheck
       items: jobItems(batch, offsets),
       output: memory,
       ring: memory,
-      format: BYTES,
+      format: BYTES_FORMAT,
       processing: undefined,
       seed: 0n,
       epoch: batch.epoch,
